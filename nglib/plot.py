@@ -1,0 +1,128 @@
+"""One look for every figure of the book.
+
+Figures sit on a light card, so that they are at home on light and dark pages. The palette is Okabe and Ito's, which
+readers with any colour vision can tell apart; a quantity keeps its colour through the whole book.
+"""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+INK, CARD = "#1b1f24", "#ffffff"
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#6e7781",
+)  # fmt: skip
+
+#: The colour of a quantity. ``method`` is the paper's, ``baseline`` what it is compared with.
+COLORS = {
+    "truth": INK,
+    "data": GREY,
+    "method": BLUE,
+    "variant": GREEN,
+    "baseline": ORANGE,
+    "baseline2": PURPLE,
+    "baseline3": SKY,
+    "bound": RED,
+    "noise": RED,
+}
+
+WIDTH = 7.2
+"""Width in inches of a figure that fills the text column."""
+
+
+def style() -> None:
+    """Give matplotlib the book's look. A chapter calls it once, in its setup cell."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (WIDTH, 3.0),
+            "figure.dpi": 110,
+            "figure.facecolor": CARD,
+            "figure.constrained_layout.use": True,
+            "axes.facecolor": CARD,
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "axes.titlesize": 10,
+            "axes.labelsize": 9.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY]),
+            "axes.grid": False,
+            "font.size": 9.5,
+            "font.family": "DejaVu Sans",
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 8.5,
+            "legend.frameon": False,
+            "legend.fontsize": 8.5,
+            "lines.linewidth": 1.6,
+            "lines.markersize": 4,
+            "image.cmap": "viridis",
+            "image.interpolation": "nearest",
+            "savefig.facecolor": CARD,
+        }
+    )
+
+
+def show(figure: Figure, alt: str, caption: str = "") -> None:
+    """Display a figure with its alternative text and a caption that says what to see, and close it.
+
+    Args:
+        figure: the figure.
+        alt: what a reader who cannot see the figure needs to know, in a sentence or two.
+        caption: shown below the figure; Markdown, mathematics included.
+
+    Raises:
+        ValueError: ``alt`` is empty.
+    """
+    from IPython.display import Markdown, display
+
+    if not alt.strip():
+        raise ValueError("show() got an empty alt; expected a sentence that says what the figure shows")
+    png, width = encode(figure, "png")
+    display(
+        {"image/png": png, "text/plain": alt},
+        raw=True,
+        metadata={"image/png": {"alt": alt, "width": width}},
+    )
+    if caption:
+        display(Markdown(f"*{caption}*" if "*" not in caption and "$" not in caption else caption))
+
+
+def encode(figure: Figure, kind: str, density: float = 2.0, **options: Any) -> tuple[bytes, int]:
+    """A figure as image bytes at ``density`` dots per CSS pixel, and its width in CSS pixels; the figure is closed.
+
+    Colours are reduced to a palette of 256, which keeps a page small and shows no difference in charts.
+    """
+    from PIL import Image
+
+    raw = io.BytesIO()
+    css_dpi = 96.0
+    figure.savefig(raw, format="png", dpi=css_dpi * density)
+    plt.close(figure)
+    image = Image.open(raw).convert("RGB")
+    if kind == "png":
+        image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
+        options = {"optimize": True} | options
+    out = io.BytesIO()
+    image.save(out, format=kind, **options)
+    return out.getvalue(), round(image.width / density)
+
+
+def table(rows: Sequence[Sequence[Any]], headers: Sequence[str], floatfmt: str | Sequence[str] = ".3g") -> None:
+    """Display rows as a Markdown table.
+
+    Raises:
+        ValueError: a row's length differs from the number of headers.
+    """
+    from IPython.display import Markdown, display
+    from tabulate import tabulate
+
+    for row in rows:
+        if len(row) != len(headers):
+            raise ValueError(f"row {list(row)!r} has {len(row)} entries; expected {len(headers)}, one per header")
+    display(Markdown(tabulate(rows, headers=headers, tablefmt="github", floatfmt=floatfmt)))
