@@ -1,7 +1,8 @@
 """The three editions of a chapter, as pure functions from notebook to notebook.
 
-The instructor's edition is the notebook itself. The reader's has neither the graded solutions nor the hidden tests nor the
-wrong answers; exercises that are not graded keep their folded solutions. The student's is the reader's, made ready for nbgrader.
+The instructor's edition is the notebook itself. The reader's has neither the graded solutions nor the hidden tests nor
+the wrong answers; exercises that are not graded keep their folded solutions. The student's is the reader's, made ready
+for nbgrader.
 """
 
 import copy
