@@ -101,7 +101,8 @@ def lanczos(matvec: Matvec, start: Float[Tensor, "k n"], steps: int, passes: int
     goes on with zero vectors: nodes of weight zero at its first Rayleigh quotient.
 
     Raises:
-        ValueError: ``start`` is not a matrix or has a zero row, ``steps`` is below 1 or ``passes`` below 0.
+        ValueError: ``start`` is not a matrix or has a zero row, ``steps`` is below 1, ``passes`` below 0, or
+            ``matvec`` returns something that is not finite.
     """
     if start.ndim != 2 or not bool((start.norm(dim=1) > 0).all()):
         raise ValueError(f"start has shape {tuple(start.shape)}; expected one non-zero vector per row")
@@ -117,6 +118,8 @@ def lanczos(matvec: Matvec, start: Float[Tensor, "k n"], steps: int, passes: int
     for j in range(steps):
         basis[:, j] = vector
         image = matvec(vector)
+        if not bool(torch.isfinite(image).all()):
+            raise ValueError(f"matvec returned values that are not finite at step {j}; expected a finite operator")
         alpha[:, j] = torch.where(exhausted, alpha[:, 0], (image * vector).sum(1))
         image = image - alpha[:, j, None] * vector
         if j:

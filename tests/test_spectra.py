@@ -272,6 +272,7 @@ def test_limit_laws_match_random_matrices(ratio):
         (lambda: spectra.lanczos(operator(torch.eye(2)), torch.zeros(1, 2), 2), "non-zero"),
         (lambda: spectra.lanczos(operator(torch.eye(2)), torch.ones(2), 2), "start has shape"),
         (lambda: spectra.lanczos(operator(torch.eye(2)), torch.ones(1, 2), 0), "steps=0"),
+        (lambda: spectra.lanczos(operator(torch.eye(2) * math.inf), torch.ones(1, 2), 2), "not finite at step 0"),
         (lambda: spectra.top_eigenpair(operator(torch.eye(2)), torch.ones(1, 2)), "expected a vector"),
         (lambda: spectra.slq(operator(torch.eye(2)), 2, 0, 2, generator(0, "cpu")), "probes=0"),
         (lambda: spectra.sgd_stability_limit(torch.tensor([-1.0, 1.0]), 1), "eigenvalues"),
