@@ -21,8 +21,8 @@ __all__ = sorted([*_SHORTCUTS, *_MODULES])
 
 if TYPE_CHECKING:
     from nglib.chapters import chapter, cite
-    from nglib.runtime import device, generator, pick, preset
     from nglib.interact import explore
+    from nglib.runtime import device, generator, pick, preset
 
 
 def __getattr__(name: str) -> Any:

@@ -50,7 +50,9 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.bar[0] not in _COMPARE:
-            raise ValueError(f"bar of claim {self.name!r} is {self.bar!r}; expected a comparison in {set(_COMPARE)} and a number")
+            raise ValueError(
+                f"bar of claim {self.name!r} is {self.bar!r}; expected one of {', '.join(_COMPARE)} and a number"
+            )
         if self.measured is not None:
             values = (self.measured,) if isinstance(self.measured, int | float) else tuple(map(float, self.measured))
             if not values:
@@ -98,7 +100,8 @@ def as_markdown(records: list[dict[str, Any]]) -> str:
         (r["says"], r["where"], r["quantity"], f"{r['bar'][0]} {r['bar'][1]:g}", _measured(r["measured"]), r["verdict"])
         for r in records
     ]
-    return tabulate(rows, headers=("The paper says", "Where", "Quantity", "Bar", "Measured", "Verdict"), tablefmt="github")
+    headers = ("The paper says", "Where", "Quantity", "Bar", "Measured", "Verdict")
+    return tabulate(rows, headers=headers, tablefmt="github")
 
 
 def _measured(values: tuple[float, ...] | list[float] | None) -> str:

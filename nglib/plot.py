@@ -6,10 +6,13 @@ readers with any colour vision can tell apart; a quantity keeps its colour throu
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 INK, CARD = "#1b1f24", "#ffffff"
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
@@ -31,6 +34,9 @@ COLORS = {
 
 WIDTH = 7.2
 """Width in inches of a figure that fills the text column."""
+
+CSS_DPI = 96
+"""CSS pixels per inch."""
 
 
 def style() -> None:
@@ -90,27 +96,39 @@ def show(figure: Figure, alt: str, caption: str = "") -> None:
         metadata={"image/png": {"alt": alt, "width": width}},
     )
     if caption:
-        display(Markdown(f"*{caption}*" if "*" not in caption and "$" not in caption else caption))
+        display(Markdown(emphasis(caption)))
 
 
-def encode(figure: Figure, kind: str, density: float = 2.0, **options: Any) -> tuple[bytes, int]:
+def emphasis(caption: str) -> str:
+    """A caption in italics, unless it has emphasis or mathematics of its own."""
+    return caption if "*" in caption or "$" in caption else f"*{caption}*"
+
+
+def encode(figure: Figure, kind: Literal["png", "webp"], density: float = 2.0) -> tuple[bytes, int]:
     """A figure as image bytes at ``density`` dots per CSS pixel, and its width in CSS pixels; the figure is closed.
 
-    Colours are reduced to a palette of 256, which keeps a page small and shows no difference in charts.
+    A chart is reduced to a palette, which shows no difference and keeps a page small; WebP, for pictures in which the
+    palette would cost more, to the lossy format.
     """
-    from PIL import Image
+    import PIL.Image
 
     raw = io.BytesIO()
-    css_dpi = 96.0
-    figure.savefig(raw, format="png", dpi=css_dpi * density)
+    figure.savefig(raw, format="png", dpi=CSS_DPI * density)
     plt.close(figure)
-    image = Image.open(raw).convert("RGB")
+    image = PIL.Image.open(raw).convert("RGB")
     if kind == "png":
-        image = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG)
-        options = {"optimize": True} | options
+        data = _save(image.quantize(256), kind, optimize=True)
+    else:
+        data = min(
+            _save(image.quantize(64).convert("RGB"), kind, lossless=True), _save(image, kind, quality=70), key=len
+        )
+    return data, round(image.width / density)
+
+
+def _save(image: "Image", kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
-    image.save(out, format=kind, **options)
-    return out.getvalue(), round(image.width / density)
+    image.save(out, kind, **options)
+    return out.getvalue()
 
 
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str], floatfmt: str | Sequence[str] = ".3g") -> None:

@@ -1,13 +1,18 @@
 """Where a chapter computes, at which scale, and from which seed.
 
-Two environment variables steer every chapter: ``NG_DEVICE`` (``cpu``, ``cuda``, ``cuda:1``, ...) and
-``NG_PRESET`` (``laptop`` or ``full``). Nothing else is global.
+Three environment variables steer every chapter: ``NG_DEVICE`` (``cpu``, ``cuda``, ``cuda:1``, ...), ``NG_PRESET``
+(``laptop`` or ``full``) and ``NG_EXPLORE`` (``live`` or ``frames``). Nothing else is global.
 """
 
 import os
-from typing import TypeVar
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -50,3 +55,26 @@ def pick(*, laptop: T, full: T) -> T:
 def generator(seed: int, on: torch.device | str | None = None) -> torch.Generator:
     """A generator seeded with ``seed`` on the device ``on`` (default: :func:`device`)."""
     return torch.Generator(device=on if on is not None else device()).manual_seed(seed)
+
+
+def recording() -> bool:
+    """Whether this run's outputs are kept as a page: ``NG_EXPLORE=frames``. Live (default), a reader sits in front.
+
+    Raises:
+        ValueError: ``NG_EXPLORE`` is neither ``live`` nor ``frames``.
+    """
+    mode = os.environ.get("NG_EXPLORE", "live")
+    if mode not in ("live", "frames"):
+        raise ValueError(f"NG_EXPLORE={mode!r}; expected one of live, frames")
+    return mode == "frames"
+
+
+def progress(iterable: Iterable[T], description: str, total: int | None = None) -> "tqdm[T]":
+    """``iterable`` with a progress bar, which appears after a second and only where somebody watches.
+
+    That is a terminal, or a notebook unless the run is recorded: a stored output never holds a bar.
+    """
+    from tqdm.auto import tqdm
+
+    watched = not recording() and ("ipykernel" in sys.modules or sys.stderr.isatty())
+    return tqdm(iterable, desc=description, total=total, delay=1, leave=False, disable=not watched)
