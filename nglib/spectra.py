@@ -295,9 +295,9 @@ def sgd_stability_limit(eigenvalues: Float[Tensor, " n"], batch: float) -> float
 
 
 def semicircle(x: Tensor, variance: float = 1.0) -> Tensor:
-    """Wigner's density, the limit spectrum of a symmetric n x n matrix with entries of variance ``variance``/n.
+    r"""Wigner's density, the limit spectrum of a symmetric n x n matrix with entries of variance ``variance``/n.
 
-    It is sqrt(4s - x²) / (2 pi s) on |x| <= 2 sqrt(s), with s the variance.
+    It is :math:`\sqrt{4 s - x^2} / (2 \pi s)` between :math:`-2\sqrt s` and :math:`2\sqrt s`, with s the variance.
 
     Raises:
         ValueError: ``variance`` is not positive.
