@@ -1,0 +1,152 @@
+"""The engine ``numba``: compiled for the CPU, on as many threads as torch is set to use."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from nglib.splat import cpu_composite, cpu_project
+from nglib.splat.camera import Camera
+from nglib.splat.cpu_composite import GRADIENTS, TILE, Array
+from nglib.splat.project import limits
+from nglib.splat.response import FORMULAS, Formula
+
+Kept = tuple[Array, Array, Array]
+
+
+def numbers(camera: Camera) -> Tensor:
+    """A camera as 21 numbers: R, t, focal lengths, principal point, limits of the Jacobian, near plane."""
+    rest = (*camera.focal, *camera.principal, *limits(camera), camera.near)
+    return torch.cat([camera.rotation.reshape(9), camera.translation, camera.translation.new_tensor(rest)])
+
+
+def project(means: Tensor, quats: Tensor, scales: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    """project.project, without its mask."""
+    n = len(means)
+    means2d, cov2d, depths = means.new_empty(n, 2), means.new_empty(n, 3), means.new_empty(n)
+    arrays = _arrays(means, quats, scales, numbers(camera), means2d, cov2d, depths)
+    _in_threads(cpu_project.forward, _even(n), *arrays)
+    return means2d, cov2d, depths
+
+
+def project_backward(
+    means: Tensor, quats: Tensor, scales: Tensor, camera: Camera, g_means2d: Tensor, g_cov2d: Tensor, g_depths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of means, quats and scales."""
+    written = torch.empty_like(means), torch.empty_like(quats), torch.empty_like(scales)
+    arrays = _arrays(means, quats, scales, numbers(camera), g_means2d, g_cov2d, g_depths, *written)
+    _in_threads(cpu_project.backward, _even(len(means)), *arrays)
+    return written
+
+
+def composite(splats: Tensor, formula: Formula, depths: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, Kept]:
+    """Sort splats (see cpu_composite) into tiles and composite them; what is kept serves the backward."""
+    out, through = splats.new_empty(height, width, 4), splats.new_empty(height, width)
+    stop = np.empty((height, width), np.int32)
+    table, ids, starts = tiles(splats, depths, width, height)
+    bounds = _by_work(starts)
+    code = FORMULAS.index(formula)
+    _in_threads(
+        cpu_composite.forward, bounds, table, ids, starts, code, width, height, out.numpy(), through.numpy(), stop
+    )
+    return out, through, (ids, starts, stop)
+
+
+def composite_backward(
+    splats: Tensor, formula: Formula, through: Tensor, kept: Kept, g_out: Tensor, g_through: Tensor
+) -> Tensor:
+    """Gradients (n, 11) of the splats' mean, shape, peak and channels."""
+    ids, starts, stop = kept
+    height, width = through.shape
+    bounds = _by_work(starts)
+    # A splat lies in several tiles: each thread has a sum of its own, which also fixes the order of additions.
+    grads = np.zeros((len(bounds) - 1, len(splats), GRADIENTS), np.float32)
+    shared = (*_arrays(splats), ids, starts, FORMULAS.index(formula), width, height)
+    shared += (*_arrays(through), stop, *_arrays(g_out, g_through))
+    _run([(cpu_composite.backward, (*b, *shared, g)) for b, g in zip(_pairs(bounds), grads, strict=True)])
+    return torch.from_numpy(grads[0] if len(grads) == 1 else grads.sum(0))
+
+
+def tiles(splats: Tensor, depths: Tensor, width: int, height: int) -> tuple[Array, Array, Array]:
+    """The splats as an array, and the indices of those each tile sees, nearest first, with where each tile starts.
+
+    Splats of equal depth stay in the order given.
+    """
+    (table,) = _arrays(splats)
+    near_to_far = np.argsort(depths.numpy(), kind="stable").astype(np.int32)
+    across, down = -(-width // TILE), -(-height // TILE)
+    starts = np.zeros(across * down + 1, np.int32)
+    _count(table, across, down, starts)
+    np.cumsum(starts, out=starts)
+    ids = np.empty(starts[-1], np.int32)
+    _fill(table, near_to_far, across, down, starts[:-1].copy(), ids)
+    return table, ids, starts
+
+
+@njit(inline="always")
+def _tile_range(splat, axis, count):  # type: ignore[no-untyped-def]
+    """The tiles from the first to before the last whose pixel centres the splat's box may hold along an axis."""
+    reach = splat[11 + axis]
+    low, high = (splat[axis] - reach) / np.float32(TILE), (splat[axis] + reach) / np.float32(TILE)
+    if not (reach > 0 and high > 0 and low < count):
+        return 0, 0
+    return max(int(np.floor(low)), 0), min(int(np.floor(high)) + 1, count)
+
+
+@njit(cache=True, nogil=True)
+def _count(splats, across, down, counts):  # type: ignore[no-untyped-def]
+    for i in range(len(splats)):
+        x0, x1 = _tile_range(splats[i], 0, across)
+        y0, y1 = _tile_range(splats[i], 1, down)
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                counts[y * across + x + 1] += 1
+
+
+@njit(cache=True, nogil=True)
+def _fill(splats, order, across, down, place, ids):  # type: ignore[no-untyped-def]
+    for i in order:
+        x0, x1 = _tile_range(splats[i], 0, across)
+        y0, y1 = _tile_range(splats[i], 1, down)
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                tile = y * across + x
+                ids[place[tile]] = i
+                place[tile] += 1
+
+
+def _arrays(*tensors: Tensor) -> tuple[Array, ...]:
+    return tuple(t.detach().contiguous().numpy() for t in tensors)
+
+
+def _even(count: int) -> Array:
+    threads = max(1, min(torch.get_num_threads(), count // 4096))
+    return np.linspace(0, count, threads + 1).astype(np.int64)
+
+
+def _by_work(starts: Array) -> Array:
+    """Bounds between tiles that give every thread about as many pairs of tile and splat."""
+    threads = torch.get_num_threads()
+    goals = np.linspace(0, starts[-1], threads + 1)[1:-1]
+    return np.concatenate([[0], np.searchsorted(starts[1:], goals), [len(starts) - 1]])
+
+
+def _pairs(bounds: Array) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def _in_threads(kernel: Callable[..., None], bounds: Array, *args: Any) -> None:
+    _run([(kernel, (*pair, *args)) for pair in _pairs(bounds)])
+
+
+def _run(calls: list[tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+    if len(calls) == 1:
+        calls[0][0](*calls[0][1])
+        return
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for done in [pool.submit(kernel, *args) for kernel, args in calls]:
+            done.result()
