@@ -88,7 +88,7 @@ async def run(chapters: list[Chapter], jobs: int) -> list[Result]:
             async with slots:
                 try:
                     seconds = await _run_and_write(chapter, progress)
-                except (RunFailed, ValueError) as error:
+                except (RunFailed, ValueError, RuntimeError) as error:
                     return Result(chapter, 0.0, f"failed\n{error}")
                 return Result(chapter, seconds)
 
@@ -132,6 +132,7 @@ async def _execute(chapter: Chapter, progress: "tqdm[Any]") -> dict[str, Any]:
     )
     client.reset_execution_trackers()
     client.km = manager = cast(AsyncKernelManager, client.create_kernel_manager())
+    manager.transport_encryption = "auto"  # others on the machine could otherwise listen in
     try:
         await client.async_start_new_kernel(cwd=str(chapter.path.parent), env=_environment())
         await client.async_start_new_kernel_client()
