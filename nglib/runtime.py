@@ -69,12 +69,14 @@ def recording() -> bool:
     return mode == "frames"
 
 
-def progress(iterable: Iterable[T], description: str, total: int | None = None) -> "tqdm[T]":
-    """``iterable`` with a progress bar, which appears after a second and only where somebody watches.
+def watched() -> bool:
+    """Whether somebody sees a progress bar: at a terminal, or in a notebook unless the run is recorded."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return not recording() and (hasattr(shell, "kernel") or sys.stderr.isatty())
 
-    That is a terminal, or a notebook unless the run is recorded: a stored output never holds a bar.
-    """
+
+def progress(iterable: Iterable[T], description: str, total: int | None = None) -> "tqdm[T]":
+    """``iterable`` with a progress bar, which appears after a second and only if it is :func:`watched`."""
     from tqdm.auto import tqdm
 
-    watched = not recording() and ("ipykernel" in sys.modules or sys.stderr.isatty())
-    return tqdm(iterable, desc=description, total=total, delay=1, leave=False, disable=not watched)
+    return tqdm(iterable, desc=description, total=total, delay=1, leave=False, disable=not watched())
