@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     code.documented,
     code.checks_assert,
     text.labels_and_markup,
+    text.equation_references,
     text.citations,
     text.links,
     text.card,
@@ -37,4 +38,4 @@ RULES: tuple[Rule, ...] = (
     exercises.grade_cells,
     exercises.grading_works,
 )
-BOOK_RULES: tuple[BookRule, ...] = (whole.equation_references, whole.grade_ids, whole.slugs)
+BOOK_RULES: tuple[BookRule, ...] = (whole.equation_labels, whole.grade_ids, whole.slugs)

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from urllib.parse import unquote
 
 from book.tools.card import card_text
-from book.tools.chapters import Chapter, bibliography
+from book.tools.chapters import Chapter, bibliography, read
 from book.tools.contract.cells import labels, where, without_code, without_mathematics
 
 
@@ -25,6 +27,20 @@ def labels_and_markup(chapter: Chapter) -> Iterator[str]:
                 yield f"{where(chapter, index)}: role {role!r}; expected eq, cite:t or cite:p"
         if re.search(r"^(```+|:::+) *\{", cell.source, re.MULTILINE):
             yield f"{where(chapter, index)}: a MyST directive, which is plain text in Jupyter"
+
+
+def equation_references(chapter: Chapter) -> Iterator[str]:
+    """Every reference to an equation finds one, in this chapter or in another of the book."""
+    known = {label for path in chapter.path.parents[1].glob("*/*.ipynb") for label in _labels_in(path)}
+    for index, cell in chapter.cells(kind="markdown"):
+        for label in re.findall(r"\{eq\}`([^`]*)`", cell.source):
+            if label not in known:
+                yield f"{where(chapter, index)} refers to equation {label!r}, which nothing labels"
+
+
+@cache
+def _labels_in(path: Path) -> list[str]:
+    return [label for _, cell in read(path).cells(kind="markdown") for label in labels(cell.source)]
 
 
 def citations(chapter: Chapter) -> Iterator[str]:

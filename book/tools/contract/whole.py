@@ -1,26 +1,19 @@
 """Rules about the book as a whole."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from book.tools.chapters import Chapter
-from book.tools.contract.cells import labels, where
+from book.tools.contract.cells import labels
 
 
-def equation_references(chapters: Sequence[Chapter]) -> Iterator[str]:
-    """Equation labels are unique in the book, and every reference finds one."""
-    known: dict[str, str] = {}
+def equation_labels(chapters: Sequence[Chapter]) -> Iterator[str]:
+    """Equation labels are unique in the book."""
+    used: dict[str, list[str]] = {}
     for chapter in chapters:
         for label in (label for _, cell in chapter.cells(kind="markdown") for label in labels(cell.source)):
-            if label in known:
-                yield f"label {label!r} is in {known[label]} and {chapter.name}"
-            known[label] = chapter.name
-    for chapter in chapters:
-        for index, cell in chapter.cells(kind="markdown"):
-            for label in re.findall(r"\{eq\}`([^`]*)`", cell.source):
-                if label not in known:
-                    yield f"{chapter.name}, {where(chapter, index)} refers to equation {label!r}, which nothing labels"
+            used.setdefault(label, []).append(chapter.name)
+    yield from (f"label {label!r} is in {', '.join(names)}" for label, names in used.items() if len(names) > 1)
 
 
 def grade_ids(chapters: Sequence[Chapter]) -> Iterator[str]:
