@@ -91,7 +91,7 @@ class Camera:
         Raises:
             ValueError: width or height times ``factor`` is no whole number of pixels.
         """
-        width, height = self.width * factor, self.height * factor
+        width, height = float(self.width * factor), float(self.height * factor)
         if not (width.is_integer() and height.is_integer()):
             raise ValueError(f"factor={factor} makes {width} x {height} pixels; expected whole numbers")
         return replace(

@@ -1,8 +1,10 @@
 """Compositing compiled for the CPU: forward, and backward by the recursion from back to front.
 
 A tile is 16 x 16 pixels. Its splats pass one after another over the rows they reach; a row of 16 pixels is computed
-at once, without branches, which is what the compiler turns into vector instructions. A splat is 13 numbers in a row:
-mean (2), shape (4), peak, channels (4), reach (2).
+at once, without branches, which is what the compiler turns into vector instructions. It does so only if all that a row
+needs lies in one array, so that nothing can overlap: field f of pixel c of a row is ``row[f * TILE + c]``.
+
+A splat is 13 numbers: mean (2), shape (4), peak, channels (4), reach (2).
 """
 
 from typing import Any
@@ -25,6 +27,11 @@ I32 = np.int32
 ONE, HALF = F(1), F(0.5)
 _ALPHA_MIN, _ALPHA_MAX, _T_MIN, _Q_MIN, _K1, _K3 = (F(v) for v in (ALPHA_MIN, ALPHA_MAX, T_MIN, Q_MIN, K1, K3))
 GAUSSIAN, EXPONENTIAL, INTEGRAL = range(len(FORMULAS))
+# Fields of a row, times TILE: value of the formula, transmittance, position of the splat that finished the pixel, sums
+# of the channels or their gradient; for the backward also the loss's share of what lies behind, and dL/dvalue.
+VALUE, THROUGH, END, TOTAL, BEHIND, D_VALUE, FIELDS = 0, TILE, 2 * TILE, 3 * TILE, 7 * TILE, 8 * TILE, 9 * TILE
+# A position in a tile as the row stores it: float32 counts without gaps to 2^24.
+_OPEN = F(2**24)
 # Everything fast arithmetic may do but divide by a product instead of dividing twice, which overflows in _row.
 _FAST = {"reassoc", "contract", "nnan", "ninf", "nsz"}
 _OPTIONS: dict[str, Any] = {"fastmath": _FAST, "error_model": "numpy", "nogil": True, "cache": True}
@@ -80,8 +87,8 @@ def _between(x, y, inverse, above_y, below_x):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _row(formula, splat, dx, dy, out):  # type: ignore[no-untyped-def]
-    """The formula's value in a row of 16 pixels, the first of which lies (dx, dy) from the mean."""
+def _row(formula, splat, dx, dy, row):  # type: ignore[no-untyped-def]
+    """Write the formula's value in a row of 16 pixels, the first of which lies (dx, dy) from the mean."""
     s0, s1, s2, s3 = splat[2], splat[3], splat[4], splat[5]
     if formula == INTEGRAL:
         for c in range(TILE):
@@ -90,17 +97,17 @@ def _row(formula, splat, dx, dy, out):  # type: ignore[no-untyped-def]
             x_u, y_u = (u + HALF) * s2, (u - HALF) * s2
             x_v, y_v = (v + HALF) * s3, (v - HALF) * s3
             along = _between(x_u, y_u, s2, _edge(x_u)[0], _edge(y_u)[1])
-            out[c] = along * _between(x_v, y_v, s3, _edge(x_v)[0], _edge(y_v)[1])
+            row[VALUE + c] = along * _between(x_v, y_v, s3, _edge(x_v)[0], _edge(y_v)[1])
     elif formula == EXPONENTIAL:
         for c in range(TILE):
             x = dx + F(c)
             q = s0 * x * x + F(2) * s1 * x * dy + s2 * dy * dy
             p = _exp(min(HALF * s3 * _log(max(q, _Q_MIN)), F(80)))
-            out[c] = _exp(-HALF * min(p, F(80)))
+            row[VALUE + c] = _exp(-HALF * min(p, F(80)))
     else:
         for c in range(TILE):
             x = dx + F(c)
-            out[c] = _exp(-HALF * min(s0 * x * x + F(2) * s1 * x * dy + s2 * dy * dy, F(80)))
+            row[VALUE + c] = _exp(-HALF * min(s0 * x * x + F(2) * s1 * x * dy + s2 * dy * dy, F(80)))
 
 
 @njit(inline="always")
@@ -121,56 +128,61 @@ def forward(first, last, splats, ids, starts, formula, width, height, out, throu
         stop: written: (h, w), the position in ``ids`` of the splat that finished the pixel, or NEVER.
     """
     across = (width + TILE - 1) // TILE
-    value = np.empty(TILE, F)
-    T = np.empty(AREA, F)
-    total = np.empty(CHANNELS * AREA, F)
-    end = np.empty(AREA, I32)
+    state = np.empty((TILE, FIELDS), F)
     for tile in range(first, last):
         x0, y0 = (tile % across) * TILE, (tile // across) * TILE
         columns, rows = min(TILE, width - x0), min(TILE, height - y0)
-        T[:] = ONE
-        total[:] = F(0)
-        for i in range(AREA):
-            end[i] = NEVER if i // TILE < rows and i % TILE < columns else I32(0)
-        for k in range(starts[tile], starts[tile + 1]):
+        start = starts[tile]
+        state[:] = F(0)
+        for r in range(rows):
+            state[r, THROUGH : THROUGH + TILE] = ONE
+            state[r, END : END + columns] = _OPEN
+        for k in range(start, starts[tile + 1]):
             splat = splats[ids[k]]
             peak, c0, c1, c2, c3 = splat[6], splat[7], splat[8], splat[9], splat[10]
             row_first, row_last = _rows_reached(splat, y0)
             dx = F(x0) + HALF - splat[0]
+            position = F(k - start)
             for r in range(row_first, row_last):
-                _row(formula, splat, dx, F(y0 + r) + HALF - splat[1], value)
-                base = r * TILE
+                row = state[r]
+                _row(formula, splat, dx, F(y0 + r) + HALF - splat[1], row)
                 for c in range(TILE):
-                    i = base + c
-                    alpha = peak * value[c]
-                    hit = (alpha >= _ALPHA_MIN) & (end[i] == NEVER)
-                    alpha = min(alpha, _ALPHA_MAX)
-                    after = T[i] * (ONE - alpha)
-                    finished = hit & (after < _T_MIN)
-                    w = T[i] * alpha if hit & (after >= _T_MIN) else F(0)
-                    T[i] -= w
-                    end[i] = I32(k) if finished else end[i]
-                    total[i] += w * c0
-                    total[AREA + i] += w * c1
-                    total[2 * AREA + i] += w * c2
-                    total[3 * AREA + i] += w * c3
-            if k % 16 == 15:
-                open_pixels = 0
-                for i in range(AREA):
-                    open_pixels += end[i] == NEVER
-                if open_pixels == 0:
-                    break
+                    T, end = row[THROUGH + c], row[END + c]
+                    raw = peak * row[VALUE + c]
+                    alpha = min(raw, _ALPHA_MAX)
+                    after = T * (ONE - alpha)
+                    hit = (raw >= _ALPHA_MIN) & (end == _OPEN)
+                    blended = hit & (after >= _T_MIN)
+                    w = T * alpha if blended else F(0)
+                    row[END + c] = position if hit & (after < _T_MIN) else end
+                    row[THROUGH + c] = T - w
+                    row[TOTAL + c] += w * c0
+                    row[TOTAL + TILE + c] += w * c1
+                    row[TOTAL + 2 * TILE + c] += w * c2
+                    row[TOTAL + 3 * TILE + c] += w * c3
+            if k % 16 == 15 and not _any_open(state):
+                break
         for r in range(rows):
+            row = state[r]
             for c in range(columns):
-                i = r * TILE + c
-                through[y0 + r, x0 + c] = T[i]
-                stop[y0 + r, x0 + c] = end[i]
+                through[y0 + r, x0 + c] = row[THROUGH + c]
+                end = row[END + c]
+                stop[y0 + r, x0 + c] = NEVER if end == _OPEN else I32(start + int(end))
                 for j in range(CHANNELS):
-                    out[y0 + r, x0 + c, j] = total[j * AREA + i]
+                    out[y0 + r, x0 + c, j] = row[TOTAL + j * TILE + c]
 
 
 @njit(inline="always")
-def _row_gradient(formula, splat, dx, dy, value, d_value, sums):  # type: ignore[no-untyped-def]
+def _any_open(state):  # type: ignore[no-untyped-def]
+    count = F(0)
+    for r in range(TILE):
+        for c in range(TILE):
+            count += state[r, END + c] // _OPEN
+    return count > 0
+
+
+@njit(inline="always")
+def _row_gradient(formula, splat, dx, dy, row, sums):  # type: ignore[no-untyped-def]
     """Add a row's part to ``sums``, from dL/dvalue: moments in y; :func:`_shape_gradient` adds those in x."""
     s0, s1, s2, s3 = splat[2], splat[3], splat[4], splat[5]
     if formula == INTEGRAL:
@@ -183,8 +195,8 @@ def _row_gradient(formula, splat, dx, dy, value, d_value, sums):  # type: ignore
             yu1, yu0 = _edge(y_u)
             xv1, xv0 = _edge(x_v)
             yv1, yv0 = _edge(y_v)
-            along = _between(x_u, y_u, s2, xu1, yu0) * d_value[c]
-            across = _between(x_v, y_v, s3, xv1, yv0) * d_value[c]
+            along = _between(x_u, y_u, s2, xu1, yu0) * row[D_VALUE + c]
+            across = _between(x_v, y_v, s3, xv1, yv0) * row[D_VALUE + c]
             slope_xu = (_K1 + F(3) * _K3 * x_u * x_u) * xu1 * xu0
             slope_yu = (_K1 + F(3) * _K3 * y_u * y_u) * yu1 * yu0
             slope_xv = (_K1 + F(3) * _K3 * x_v * x_v) * xv1 * xv0
@@ -203,7 +215,7 @@ def _row_gradient(formula, splat, dx, dy, value, d_value, sums):  # type: ignore
             q = s0 * x * x + F(2) * s1 * x * dy + s2 * dy * dy
             log_q = _log(max(q, _Q_MIN))
             p = _exp(min(HALF * s3 * log_q, F(80)))
-            g_p = -HALF * value[c] * d_value[c] * p
+            g_p = -HALF * row[VALUE + c] * row[D_VALUE + c] * p
             g_q = g_p * HALF * s3 / max(q, _Q_MIN) if q > _Q_MIN else F(0)
             sums[c] += g_q
             sums[TILE + c] += g_q * dy
@@ -211,7 +223,7 @@ def _row_gradient(formula, splat, dx, dy, value, d_value, sums):  # type: ignore
             sums[3 * TILE + c] += g_p * HALF * log_q
     else:
         for c in range(TILE):
-            g_q = -HALF * value[c] * d_value[c]
+            g_q = -HALF * row[VALUE + c] * row[D_VALUE + c]
             sums[c] += g_q
             sums[TILE + c] += g_q * dy
             sums[2 * TILE + c] += g_q * dy * dy
@@ -221,24 +233,31 @@ def _row_gradient(formula, splat, dx, dy, value, d_value, sums):  # type: ignore
 def _shape_gradient(formula, splat, dx, sums, grad):  # type: ignore[no-untyped-def]
     """Add to ``grad`` what the rows left in ``sums``: the gradient of mean (2) and shape (4)."""
     s0, s1, s2 = splat[2], splat[3], splat[4]
+    m0 = m1 = d0 = d1 = d2 = d3 = F(0)
     if formula == INTEGRAL:
         for c in range(TILE):
             x, g_u, g_v, g_uy, g_vy = dx + F(c), sums[c], sums[TILE + c], sums[2 * TILE + c], sums[3 * TILE + c]
-            grad[0] += s1 * g_v - s0 * g_u
-            grad[1] -= s1 * g_u + s0 * g_v
-            grad[2] += g_u * x + g_vy
-            grad[3] += g_uy - g_v * x
-            grad[4] += sums[4 * TILE + c]
-            grad[5] += sums[5 * TILE + c]
+            m0 += s1 * g_v - s0 * g_u
+            m1 -= s1 * g_u + s0 * g_v
+            d0 += g_u * x + g_vy
+            d1 += g_uy - g_v * x
+            d2 += sums[4 * TILE + c]
+            d3 += sums[5 * TILE + c]
     else:
         for c in range(TILE):
             x, g_q, g_qy = dx + F(c), sums[c], sums[TILE + c]
-            grad[0] -= F(2) * (s0 * x * g_q + s1 * g_qy)
-            grad[1] -= F(2) * (s1 * x * g_q + s2 * g_qy)
-            grad[2] += x * x * g_q
-            grad[3] += F(2) * x * g_qy
-            grad[4] += sums[2 * TILE + c]
-            grad[5] += sums[3 * TILE + c]
+            m0 -= F(2) * (s0 * x * g_q + s1 * g_qy)
+            m1 -= F(2) * (s1 * x * g_q + s2 * g_qy)
+            d0 += x * x * g_q
+            d1 += F(2) * x * g_qy
+            d2 += sums[2 * TILE + c]
+            d3 += sums[3 * TILE + c]
+    grad[0] += m0
+    grad[1] += m1
+    grad[2] += d0
+    grad[3] += d1
+    grad[4] += d2
+    grad[5] += d3
 
 
 @njit(**_OPTIONS)
@@ -255,62 +274,59 @@ def backward(  # type: ignore[no-untyped-def]
         grads: (n, 11), to which is added: mean (2), shape (4), peak, channels (4).
     """
     across = (width + TILE - 1) // TILE
-    value, d_value = np.empty(TILE, F), np.empty(TILE, F)
-    T, behind = np.empty(AREA, F), np.empty(AREA, F)
-    g = np.empty(CHANNELS * AREA, F)
-    end = np.empty(AREA, I32)
-    sums, g_channels = np.empty(6 * TILE, F), np.empty(CHANNELS * TILE, F)
+    state = np.empty((TILE, FIELDS), F)
+    sums, g_sums = np.empty(6 * TILE, F), np.empty((1 + CHANNELS) * TILE, F)
     for tile in range(first, last):
         x0, y0 = (tile % across) * TILE, (tile // across) * TILE
         columns, rows = min(TILE, width - x0), min(TILE, height - y0)
-        end[:] = I32(0)
-        T[:] = ONE
-        behind[:] = F(0)
-        g[:] = F(0)
-        stopped = I32(0)
+        start, stopped = starts[tile], starts[tile]
+        state[:] = F(0)
         for r in range(rows):
+            row = state[r]
             for c in range(columns):
-                i = r * TILE + c
-                end[i] = stop[y0 + r, x0 + c]
-                stopped = max(stopped, end[i])
-                T[i] = through[y0 + r, x0 + c]
-                behind[i] = T[i] * g_through[y0 + r, x0 + c]
+                end = min(stop[y0 + r, x0 + c], starts[tile + 1])
+                stopped = max(stopped, end)
+                row[END + c] = F(end - start)
+                row[THROUGH + c] = through[y0 + r, x0 + c]
+                row[BEHIND + c] = row[THROUGH + c] * g_through[y0 + r, x0 + c]
                 for j in range(CHANNELS):
-                    g[j * AREA + i] = g_out[y0 + r, x0 + c, j]
-        for k in range(min(starts[tile + 1], stopped) - 1, starts[tile] - 1, -1):
+                    row[TOTAL + j * TILE + c] = g_out[y0 + r, x0 + c, j]
+        for k in range(stopped - 1, start - 1, -1):
             splat, grad = splats[ids[k]], grads[ids[k]]
             peak, c0, c1, c2, c3 = splat[6], splat[7], splat[8], splat[9], splat[10]
             row_first, row_last = _rows_reached(splat, y0)
             dx = F(x0) + HALF - splat[0]
+            position = F(k - start)
             sums[:] = F(0)
-            g_channels[:] = F(0)
-            g_peak = F(0)
+            g_sums[:] = F(0)
             for r in range(row_first, row_last):
+                row = state[r]
                 dy = F(y0 + r) + HALF - splat[1]
-                _row(formula, splat, dx, dy, value)
-                base = r * TILE
+                _row(formula, splat, dx, dy, row)
                 for c in range(TILE):
-                    i = base + c
-                    raw = peak * value[c]
-                    hit = (raw >= _ALPHA_MIN) & (I32(k) < end[i])
+                    value, T, behind = row[VALUE + c], row[THROUGH + c], row[BEHIND + c]
+                    g0, g1 = row[TOTAL + c], row[TOTAL + TILE + c]
+                    g2, g3 = row[TOTAL + 2 * TILE + c], row[TOTAL + 3 * TILE + c]
+                    raw = peak * value
+                    hit = (raw >= _ALPHA_MIN) & (position < row[END + c])
                     alpha = min(raw, _ALPHA_MAX) if hit else F(0)
                     left = ONE / (ONE - alpha)
-                    T[i] *= left
-                    w = alpha * T[i]
-                    g0, g1, g2, g3 = g[i], g[AREA + i], g[2 * AREA + i], g[3 * AREA + i]
+                    T *= left
+                    w = alpha * T
                     cg = c0 * g0 + c1 * g1 + c2 * g2 + c3 * g3
-                    d_alpha = T[i] * cg - behind[i] * left
-                    behind[i] += w * cg
-                    d_alpha = d_alpha if hit & (raw <= _ALPHA_MAX) else F(0)
-                    g_peak += d_alpha * value[c]
-                    d_value[c] = d_alpha * peak
-                    g_channels[c] += w * g0
-                    g_channels[TILE + c] += w * g1
-                    g_channels[2 * TILE + c] += w * g2
-                    g_channels[3 * TILE + c] += w * g3
-                _row_gradient(formula, splat, dx, dy, value, d_value, sums)
+                    d_alpha = T * cg - behind * left if hit & (raw <= _ALPHA_MAX) else F(0)
+                    row[THROUGH + c] = T
+                    row[BEHIND + c] = behind + w * cg
+                    row[D_VALUE + c] = d_alpha * peak
+                    g_sums[c] += d_alpha * value
+                    g_sums[TILE + c] += w * g0
+                    g_sums[2 * TILE + c] += w * g1
+                    g_sums[3 * TILE + c] += w * g2
+                    g_sums[4 * TILE + c] += w * g3
+                _row_gradient(formula, splat, dx, dy, row, sums)
             _shape_gradient(formula, splat, dx, sums, grad)
-            grad[6] += g_peak
-            for j in range(CHANNELS):
+            for j in range(1 + CHANNELS):
+                total = F(0)
                 for c in range(TILE):
-                    grad[7 + j] += g_channels[j * TILE + c]
+                    total += g_sums[j * TILE + c]
+                grad[6 + j] += total
