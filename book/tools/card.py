@@ -8,7 +8,8 @@ from nbformat import NotebookNode
 from pybtex.database import Entry
 from pybtex.richtext import Text
 
-from book.tools.chapters import bibliography, title
+from book.tools import chapters
+from book.tools.chapters import bibliography
 
 DIFFICULTY = {1: "introductory", 2: "intermediate", 3: "advanced"}
 
@@ -47,7 +48,7 @@ def _link(name: str, path: Path) -> str:
     if not target.exists():
         raise ValueError(f"prerequisite {name!r} of {path} is no chapter")
     address = f"{slug}.ipynb" if part == path.parent.name else f"../{part}/{slug}.ipynb"
-    return f"[{title(nbformat.read(target, as_version=4))}]({address})"
+    return f"[{chapters.title(nbformat.read(target, as_version=4))}]({address})"
 
 
 def _citation(key: str) -> str:
@@ -57,9 +58,10 @@ def _citation(key: str) -> str:
     entry = entries[key]
     fields = {name: _plain(value) for name, value in entry.fields.items() if name != "url"}
     venue = fields.get("journal") or fields.get("booktitle") or fields.get("publisher")
-    address = entry.fields.get("url") or f"https://doi.org/{fields['doi']}"
+    address = entry.fields.get("url") or ("doi" in fields and f"https://doi.org/{fields['doi']}")
+    title = f"[{fields['title']}]({address})" if address else fields["title"]
     imprint = ", ".join(part for part in (venue and f"*{venue}*", fields.get("volume"), fields["year"]) if part)
-    return f"{_authors(entry)}: [{fields['title']}]({address}). {imprint}."
+    return f"{_authors(entry)}: {title}. {imprint}."
 
 
 def _authors(entry: Entry) -> str:

@@ -29,7 +29,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from book.tools.card import card_text
-from book.tools.chapters import KERNEL_ENVIRONMENT, ROOT, Chapter, output_digest, paths, read, source_digest, tags
+from book.tools.chapters import KERNEL_ENVIRONMENT, Chapter, folder, output_digest, paths, read, source_digest, tags
 from book.tools.editions import KERNELSPEC
 
 # What only the kernel knows, asked after the last cell. ru_maxrss is in bytes on macOS and in KiB elsewhere.
@@ -187,7 +187,7 @@ def _normalised(nb: NotebookNode) -> NotebookNode:
 def _destination(chapter: Chapter, facts: dict[str, Any]) -> Path:
     if (facts["preset"], facts["device"]) == ("laptop", "cpu"):
         return chapter.path
-    return ROOT / "_build" / "run" / f"{facts['preset']}-{facts['device']}" / f"{chapter.name}.ipynb"
+    return folder().parent / "_build" / "run" / f"{facts['preset']}-{facts['device']}" / f"{chapter.name}.ipynb"
 
 
 def write(nb: NotebookNode, path: Path) -> None:
