@@ -9,6 +9,8 @@ import platform
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from nglib.runtime import device, preset
 
 MIME = "application/vnd.nglib.claims+json"
@@ -32,10 +34,11 @@ class Claim:
             them must pass the bar.
         paper: the paper's own value of ``quantity``, where it gives one. A measurement that passes the bar and lies
             beyond this value on the bar's good side is ``better``.
-        reference_preset: the preset at which the claim is measured.
+        preset: the preset of the measurement; that of this run unless given.
+        hardware: what it ran on; this machine unless given.
 
     Raises:
-        ValueError: the bar's comparison is unknown, or ``measured`` is an empty sequence.
+        ValueError: the bar's comparison is unknown, or ``measured`` is empty or no row of numbers.
     """
 
     name: str
@@ -54,10 +57,12 @@ class Claim:
                 f"bar of claim {self.name!r} is {self.bar!r}; expected one of {', '.join(_COMPARE)} and a number"
             )
         if self.measured is not None:
-            values = (self.measured,) if isinstance(self.measured, int | float) else tuple(map(float, self.measured))
-            if not values:
-                raise ValueError(f"measured of claim {self.name!r} is empty; expected a number, one per seed, or None")
-            object.__setattr__(self, "measured", tuple(float(value) for value in values))
+            values = np.atleast_1d(np.asarray(self.measured, dtype=float))
+            if values.ndim != 1 or not values.size:
+                raise ValueError(
+                    f"measured of claim {self.name!r} is {self.measured!r}; expected a number, one per seed, or None"
+                )
+            object.__setattr__(self, "measured", tuple(values.tolist()))
 
     @property
     def verdict(self) -> Verdict:

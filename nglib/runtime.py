@@ -41,7 +41,7 @@ def preset() -> str:
     Raises:
         ValueError: ``NG_PRESET`` is neither.
     """
-    name = os.environ.get("NG_PRESET", "laptop")
+    name = os.environ.get("NG_PRESET") or "laptop"
     if name not in PRESETS:
         raise ValueError(f"NG_PRESET={name!r}; expected one of {', '.join(PRESETS)}")
     return name
@@ -63,7 +63,7 @@ def recording() -> bool:
     Raises:
         ValueError: ``NG_EXPLORE`` is neither ``live`` nor ``frames``.
     """
-    mode = os.environ.get("NG_EXPLORE", "live")
+    mode = os.environ.get("NG_EXPLORE") or "live"
     if mode not in ("live", "frames"):
         raise ValueError(f"NG_EXPLORE={mode!r}; expected one of live, frames")
     return mode == "frames"
