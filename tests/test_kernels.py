@@ -27,12 +27,12 @@ def arguments(**changes):
 
 def test_a_signature_is_read_from_the_text():
     assert set(kernels.signatures("test", TEXT)) == {"add"}
-    assert [(p.name, p.type, p.pointer) for p in add().parameters] == [
-        ("x", "float", True),
-        ("y", "long long", True),
-        ("flags", "unsigned char", True),
-        ("scale", "float", False),
-        ("n", "int", False),
+    assert [(p.name, p.type, p.pointer, p.const) for p in add().parameters] == [
+        ("x", "float", True, True),
+        ("y", "long long", True, False),
+        ("flags", "unsigned char", True, True),
+        ("scale", "float", False, False),
+        ("n", "int", False, False),
     ]
 
 

@@ -32,11 +32,12 @@ _KERNEL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\(
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel: its name, its C type, and whether it is a pointer."""
+    """One parameter of a kernel: its name, its C type, whether it is a pointer, and to what the kernel only reads."""
 
     name: str
     type: str
     pointer: bool
+    const: bool
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _parameter(kernel: str, declared: str) -> Parameter:
     kind = " ".join(w for w in words[:-1] if w != "*")
     if kind not in TYPES:
         raise ValueError(f"kernel {kernel!r} declares {declared.strip()!r}; expected a type among {', '.join(TYPES)}")
-    return Parameter(words[-1], kind, pointer)
+    return Parameter(words[-1], kind, pointer, bool(re.search(r"\bconst\b", declared)))
 
 
 @cache

@@ -12,16 +12,10 @@ from torch import Tensor
 from nglib.splat import cpu_composite, cpu_project
 from nglib.splat.camera import Camera
 from nglib.splat.cpu_composite import GRADIENTS, TILE, Array
-from nglib.splat.project import limits
+from nglib.splat.project import numbers
 from nglib.splat.response import FORMULAS, Formula
 
 Kept = tuple[Array, Array, Array]
-
-
-def numbers(camera: Camera) -> Tensor:
-    """A camera as 21 numbers: R, t, focal lengths, principal point, limits of the Jacobian, near plane."""
-    rest = (*camera.focal, *camera.principal, *limits(camera), camera.near)
-    return torch.cat([camera.rotation.reshape(9), camera.translation, camera.translation.new_tensor(rest)])
 
 
 def project(means: Tensor, quats: Tensor, scales: Tensor, camera: Camera) -> tuple[Tensor, Tensor, Tensor]:

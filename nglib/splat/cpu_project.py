@@ -64,7 +64,7 @@ def _columns(T, R, scale):  # type: ignore[no-untyped-def]
 
 @njit(**_OPTIONS)
 def forward(first, last, means, quats, scales, camera, means2d, cov2d, depths):  # type: ignore[no-untyped-def]
-    """Project the Gaussians from ``first`` to ``last``; ``camera`` is cpu.numbers(camera)."""
+    """Project the Gaussians from ``first`` to ``last``; ``camera`` is project.numbers(camera)."""
     for i in range(first, last):
         t = _to_camera(means[i], camera)
         depths[i] = t[2]

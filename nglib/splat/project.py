@@ -38,6 +38,12 @@ def limits(camera: Camera) -> tuple[float, float, float, float]:
     return -cx / fx - mx, (camera.width - cx) / fx + mx, -cy / fy - my, (camera.height - cy) / fy + my
 
 
+def numbers(camera: Camera) -> Tensor:
+    """A camera as 21 numbers: R, t, focal lengths, principal point, limits of the Jacobian, near plane."""
+    rest = (*camera.focal, *camera.principal, *limits(camera), camera.near)
+    return torch.cat([camera.rotation.reshape(9), camera.translation, camera.translation.new_tensor(rest)])
+
+
 def project(
     means: Float[Tensor, "n 3"],
     quats: Float[Tensor, "n 4"],

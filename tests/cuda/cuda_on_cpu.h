@@ -205,25 +205,23 @@ inline void launch(dim3 grid, dim3 size, size_t shared, const std::function<void
 // The arguments of a kernel, read from and written back to one file.
 struct Arguments {
     std::FILE* file;
-    std::vector<std::pair<void*, size_t>> tensors;
+    std::vector<std::pair<void*, size_t>> written;
     template <class T> T number() {
         T value;
         if (std::fread(&value, sizeof(T), 1, file) != 1) fail("the file of arguments is too short");
         return value;
     }
-    template <class T> T* tensor() {
+    template <class T> T* tensor(bool is_written) {
         size_t bytes = number<uint64_t>();
-        void* memory = std::malloc(bytes);  // exactly as large as the tensor: AddressSanitizer reports what lies beyond
+        // Exactly as large as the tensor, so that AddressSanitizer reports what lies beyond. Kept till the program ends.
+        void* memory = std::malloc(bytes);
         if (bytes && std::fread(memory, bytes, 1, file) != 1) fail("the file of arguments is too short");
-        tensors.emplace_back(memory, bytes);
+        if (is_written) written.emplace_back(memory, bytes);
         return static_cast<T*>(memory);
     }
     void write(const char* path) {
         std::FILE* out = std::fopen(path, "wb");
-        for (auto [memory, bytes] : tensors) {
-            std::fwrite(memory, 1, bytes, out);
-            std::free(memory);
-        }
+        for (auto [memory, bytes] : written) std::fwrite(memory, 1, bytes, out);
         std::fclose(out);
     }
 };
