@@ -22,18 +22,21 @@ def flatten(tensors: Sequence[Tensor], batch_dims: int = 0) -> Float[Tensor, "*k
     return torch.cat([t.flatten(batch_dims) if t.ndim > batch_dims else t.unsqueeze(-1) for t in tensors], dim=-1)
 
 
-def unflatten(vector: Float[Tensor, "*k n"], like: Sequence[Tensor]) -> list[Tensor]:
-    """The inverse of :func:`flatten`: pieces shaped as ``like``, each behind the leading dimensions of ``vector``.
+def unflatten(vector: Float[Tensor, "*k n"], like: Sequence[Tensor | tuple[int, ...]]) -> list[Tensor]:
+    """The inverse of :func:`flatten`: pieces shaped as ``like``, which holds tensors or shapes.
+
+    Leading dimensions of ``vector`` stay in front of each piece.
 
     Raises:
         ValueError: the last dimension of ``vector`` differs from the number of entries of ``like``.
     """
-    sizes = [t.numel() for t in like]
+    shapes = [t.shape if isinstance(t, Tensor) else torch.Size(t) for t in like]
+    sizes = [shape.numel() for shape in shapes]
     if vector.shape[-1] != sum(sizes):
         raise ValueError(f"vector has {vector.shape[-1]} entries; expected {sum(sizes)}, as many as like has")
     return [
-        piece.unflatten(-1, t.shape) if t.ndim else piece.squeeze(-1)
-        for piece, t in zip(vector.split(sizes, dim=-1), like, strict=True)
+        piece.unflatten(-1, shape) if shape else piece.squeeze(-1)
+        for piece, shape in zip(vector.split(sizes, dim=-1), shapes, strict=True)
     ]
 
 
