@@ -69,7 +69,7 @@ def hero(paths: int = 42, steps: int = 72, jitter: float = 1.8) -> str:
     """Noise that turns into three Gaussians, as an inline SVG: the reverse SDE from N(0, 1) to their mixture.
 
     The path is x_t = (1 - t) x_0 + t e. Its velocity is E[e - x_0 | x_t] and its score -E[e | x_t] / t, both in closed
-    form for a mixture. With the drift velocity - h² score / 2, noise of size h = jitter t leaves the law of x_t as it is.
+    form for a mixture. With drift velocity - h² score / 2, noise of size h = jitter t leaves the law of x_t as it is.
     """
     modes, spread, normal, random = (-1.7, 0.1, 1.6), 0.14, NormalDist(), Random(6)
     width, height, scale = 1000, 200, 34
@@ -127,7 +127,11 @@ def _outcome(chapter: Chapter) -> str:
     counts = Counter(record["verdict"] for record in claims(chapter))
     if counts:
         return " ".join(_badge(verdict, f"{counts[verdict]} {verdict}") for verdict in VERDICTS if counts[verdict])
-    return _badge("checked", f"{checks(chapter)} identities checked")
+    return _badge("checked", _count(checks(chapter), "identity checked", "identities checked"))
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _badge(verdict: str, text: str) -> str:
@@ -146,7 +150,7 @@ def ledger(book: Book) -> str:
         f'<li class="ng-{verdict.replace(" ", "-")}"><strong>{counts[verdict]}</strong> {verdict}</li>'
         for verdict in VERDICTS
     )
-    text = [f'<p class="ng-total">{total} claims in all.</p>\n<ul class="ng-tally">{tiles}</ul>\n']
+    text = [f'{_count(total, "claim", "claims")} in all.\n\n<ul class="ng-tally">{tiles}</ul>\n']
     for part, members in written:
         tested = [(chapter, records) for chapter, records in members if records]
         if tested:
@@ -208,10 +212,9 @@ def status(book: Book) -> str:
     total = sum(chapter.meta["run"]["seconds"] for chapter in run)
     keys = ("python", "torch", "nglib", "cpu")
     counts = Counter(tuple(chapter.meta["run"][key] for key in keys) for chapter in run)
-    versions = [(*what, count) for what, count in counts.items()]
     return (
-        f"{len(run)} chapters take {total:.0f} s one after another.\n\n{table(header, rows)}\n## Versions\n\n"
-        + table(
-            ("Python", "torch", "nglib", "Processor", "Chapters"), [(*what, count) for what, count in versions.items()]
-        )
+        f"{_count(len(run), 'chapter takes', 'chapters take')} {total:.0f} s one after another.\n\n"
+        + table(header, rows)
+        + "\n## Versions\n\n"
+        + table(("Python", "torch", "nglib", "Processor", "Chapters"), [(*what, n) for what, n in counts.items()])
     )

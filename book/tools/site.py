@@ -120,19 +120,22 @@ def stage(edition: str, source: Path) -> None:
 def contents(edition: str) -> tuple[dict[str, list[str]], Book]:
     """The pages of each part that has any, in the book's order, and the chapters that exist, in their edition.
 
-    A chapter that ``book/_toc.yml`` does not list stands at the end of its part.
+    A chapter that ``book/_toc.yml`` does not list stands at the end of its part; such a part, at the end of the book.
     """
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
     existing = {f"chapters/{path.parent.name}/{path.stem}": path for path in chapters.paths()}
     parts = {part["caption"]: [entry["file"] for entry in part["chapters"]] for part in toc["parts"]}
-    book: Book = {}
+    captions = {names[0].rpartition("/")[0]: caption for caption, names in parts.items()}
+    for name in existing:
+        folder = name.rpartition("/")[0]
+        names = parts.setdefault(captions.get(folder, folder.rpartition("/")[2].capitalize()), [])
+        names += [name] if name not in names else []
+    listed, book = {}, {}
     for caption, names in parts.items():
-        folder = names[0].rpartition("/")[0]
-        if folder != "book":
-            names += [name for name in existing if name.rpartition("/")[0] == folder and name not in names]
-            names[:] = [name for name in names if name in existing]
-            book[caption] = [_edition(existing[name], edition) for name in names]
-    return {caption: names for caption, names in parts.items() if names}, book
+        listed[caption] = [name for name in names if name in existing or name.startswith("book/")]
+        if names[0].startswith("chapters/"):
+            book[caption] = [_edition(existing[name], edition) for name in listed[caption]]
+    return {caption: names for caption, names in listed.items() if names}, book
 
 
 def _toctree(caption: str, names: list[str]) -> str:

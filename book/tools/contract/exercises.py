@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from jsonschema import ValidationError
 from nbformat import NotebookNode
+from nbgrader.nbgraderformat.common import SchemaMismatchError
 
 from book.tools import grading
 from book.tools.chapters import Chapter, tags
@@ -91,7 +92,7 @@ def grade_cells(chapter: Chapter) -> Iterator[str]:
     """nbgrader accepts the student's notebook; its ids start with the slug; graded code stands in exercises only."""
     try:
         student(chapter.nb)
-    except (RuntimeError, ValidationError, KeyError) as error:
+    except (RuntimeError, ValidationError, SchemaMismatchError, KeyError) as error:
         yield f"nbgrader rejects the chapter: {error}"
     in_exercises = {
         id(cell) for _, kind, body in exercise_blocks(chapter) if kind == "exercise-graded" for cell in body

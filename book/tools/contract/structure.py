@@ -115,6 +115,3 @@ def file_size(chapter: Chapter) -> Iterator[str]:
         nbformat.validate(chapter.nb)
     except nbformat.ValidationError as error:
         yield f"the notebook is not valid: {error}"
-    ids = Counter(cell.get("id") for cell in chapter.nb.cells)
-    if repeated := [name for name, count in ids.items() if count > 1]:
-        yield f"cell ids are not unique: {repeated}"
