@@ -122,28 +122,30 @@ def _static(names: list[str], values: list[list[Value]], draw: Callable[..., _Fr
 
 
 def _slider(name: str, texts: list[str]) -> str:
-    middle = len(texts) // 2
+    middle, widest = len(texts) // 2, max(map(len, texts))
     return (
         f'<div><label><span>{html.escape(_label(name))}</span><input type="range" min="0" max="{len(texts) - 1}" '
         f'step="1" value="{middle}" autocomplete="off" data-values="{html.escape(json.dumps(texts))}" '
         f'aria-valuetext="{html.escape(texts[middle])}"></label>'
-        f'<span class="ng-value" aria-hidden="true">{html.escape(texts[middle])}</span></div>'
+        f'<span class="ng-value" style="min-width:{widest}ch" aria-hidden="true">{html.escape(texts[middle])}</span></div>'
     )
 
 
-# Every rule sets its own colours: the card stays white where the page is dark.
+# The card is white on dark pages too, so it sets all its colours and undoes what a page does to pictures and outputs.
 _STYLE = f"""
 .ng-explore {{ background: {plot.CARD}; color: {plot.INK}; border: 1px solid #d0d7de; border-radius: 6px;
   box-sizing: border-box; max-width: 100%; margin: 0 0 1rem; padding: .75rem; font-size: .95rem; line-height: 1.4 }}
-.ng-explore img {{ display: block; max-width: 100%; height: auto; margin: 0 auto; filter: none !important }}
+.text_html:has(> .ng-explore) {{ background: none !important; padding: 0 !important }}
+.ng-explore img {{ display: block; max-width: 100%; height: auto; margin: 0 auto; filter: none !important;
+  background: none !important; padding: 0 !important }}
 .ng-explore p {{ color: {plot.INK}; margin: .5rem 0 0 }}
-.ng-explore .ng-controls > div {{ display: flex; align-items: center; gap: .75rem }}
-.ng-explore label {{ color: {plot.INK}; flex: 1; min-width: 0; display: flex; align-items: center; gap: .75rem;
-  margin: 0; font-weight: 600 }}
-.ng-explore label span {{ flex: 0 1 auto; min-width: 3.5rem }}
-.ng-explore input {{ flex: 1; min-width: 6rem; height: 1.75rem; margin: 0; accent-color: {plot.BLUE} }}
+.ng-explore .ng-controls:not([hidden]) {{ display: grid; grid-template-columns: auto 1fr auto; align-items: center;
+  column-gap: .75rem }}
+.ng-explore :is(.ng-controls > div, label) {{ display: contents }}
+.ng-explore label span {{ color: {plot.INK}; font-weight: 600; min-width: 2rem; max-width: 9rem }}
+.ng-explore input {{ width: 100%; min-width: 6rem; height: 1.75rem; margin: 0; accent-color: {plot.BLUE} }}
 .ng-explore input:focus-visible {{ outline: 2px solid {plot.BLUE}; outline-offset: 2px }}
-.ng-explore .ng-value {{ color: {plot.INK}; flex: 0 0 auto; min-width: 4rem; font-variant-numeric: tabular-nums }}
+.ng-explore .ng-value {{ color: {plot.INK}; font-variant-numeric: tabular-nums }}
 """
 
 # It serves every figure that is not set up yet, so several on a page, or the same one twice, need no names.
