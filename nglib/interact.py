@@ -99,7 +99,7 @@ def _label(name: str) -> str:
 
 
 def _text(value: Value) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+    return str(value) if isinstance(value, str | bool) else f"{value:g}"
 
 
 def _static(names: list[str], values: list[list[Value]], draw: Callable[..., _Frame]) -> tuple[str, str]:
@@ -127,7 +127,8 @@ def _slider(name: str, texts: list[str]) -> str:
         f'<div><label><span>{html.escape(_label(name))}</span><input type="range" min="0" max="{len(texts) - 1}" '
         f'step="1" value="{middle}" autocomplete="off" data-values="{html.escape(json.dumps(texts))}" '
         f'aria-valuetext="{html.escape(texts[middle])}"></label>'
-        f'<span class="ng-value" style="min-width:{widest}ch" aria-hidden="true">{html.escape(texts[middle])}</span></div>'
+        f'<span class="ng-value" style="min-width:{widest}ch" aria-hidden="true">{html.escape(texts[middle])}</span>'
+        "</div>"
     )
 
 
