@@ -6,7 +6,7 @@ from torch import Tensor
 from nglib import generator
 from nglib.splat import Analytic, Camera, Dilated, Exponential, Gaussians, Mip, Point, Rendering, Response, render
 from nglib.splat.composite import T_MIN
-from nglib.splat.render import Engine
+from nglib.splat.rendering import Engine
 from nglib.splat.response import ALPHA_MAX, ALPHA_MIN, value
 
 RESPONSES = ["point", "dilated", "mip", "exponential", "analytic"]
