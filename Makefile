@@ -7,7 +7,8 @@ EDITION ?= reader
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCKED := --constraint book/constraints.txt
-TESTED := $(if $(CH),tests/test_contract.py $(wildcard chapters/*/$(CH).ipynb chapters/$(CH).ipynb),tests chapters)
+NOTEBOOK := $(if $(CH),$(wildcard chapters/*/$(CH).ipynb chapters/$(CH).ipynb))
+TESTED := $(if $(CH),tests/test_contract.py $(NOTEBOOK),tests chapters)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -38,10 +39,9 @@ test: export NUMBA_NUM_THREADS = 1
 test: export TQDM_DISABLE = 1
 test: export NG_EXPLORE = frames
 test: .venv/dev.stamp
-	$(if $(filter-out 0 1,$(words $(CH))),$(error test takes one chapter; got CH=$(CH)))
-	$(if $(CH),$(if $(filter 2,$(words $(TESTED))),,$(error CH=$(CH) names no chapter, or several: try <part>/<slug>)))
+	$(if $(CH),$(if $(filter 1,$(words $(NOTEBOOK))),,$(error CH=$(CH) names no chapter or several; expected one: <part>/<slug>)))
 	$(BIN)/python -m pytest -q -rfEs -n logical --dist loadscope --nbval-lax --nbval-current-env $(TESTED) \
-	  $(if $(CH),-k '$(patsubst chapters/%.ipynb,%,$(lastword $(TESTED)))')
+	  $(if $(CH),-k '$(patsubst chapters/%.ipynb,%,$(NOTEBOOK)) or $(notdir $(NOTEBOOK))')
 
 lab: .venv/dev.stamp
 	$(BIN)/jupyter lab --notebook-dir=chapters
