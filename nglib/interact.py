@@ -68,7 +68,7 @@ def explore(
     else:
         display(_live(names, values, draw))
     if caption:
-        display(Markdown(plot.emphasis(caption)))
+        display(Markdown(caption))
 
 
 class _Frame(NamedTuple):

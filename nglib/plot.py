@@ -97,12 +97,7 @@ def show(figure: Figure, alt: str, caption: str = "") -> None:
         metadata={"image/png": {"alt": alt, "width": width}},
     )
     if caption:
-        display(Markdown(emphasis(caption)))
-
-
-def emphasis(caption: str) -> str:
-    """A caption in italics, unless it has emphasis or mathematics of its own."""
-    return caption if "*" in caption or "$" in caption else f"*{caption}*"
+        display(Markdown(caption))
 
 
 def encode(figure: Figure, kind: Literal["png", "webp"], density: float = 2.0) -> tuple[bytes, int]:

@@ -59,7 +59,7 @@ def test_frames_are_one_html_output_and_a_sentence(frames: list[Any]) -> None:
     output, caption = frames
     assert set(output) == {"text/html", "text/plain"}
     assert output["text/plain"] == says(1, "flat"), "it starts at the middle of each control"
-    assert caption.data == "*Wider and wider.*"
+    assert caption.data == "Wider and wider."
     assert not plt.get_fignums()
     page = output["text/html"]
     assert len(re.findall("data:image/webp;base64,", page)) == 10

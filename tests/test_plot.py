@@ -60,7 +60,7 @@ def test_show(shown: list[tuple[Any, dict[str, Any]]]) -> None:
     assert caption.data == "Watch the *minimum*."
     assert not plt.get_fignums()
     plot.show(chart(), alt="The loss.", caption="Plain.")
-    assert shown[-1][0].data == "*Plain.*"
+    assert shown[-1][0].data == "Plain."
     with pytest.raises(ValueError, match="empty alt"):
         plot.show(chart(), alt=" ")
     plt.close("all")
