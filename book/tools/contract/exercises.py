@@ -61,8 +61,8 @@ def _graded(body: list[NotebookNode]) -> Iterator[str]:
         yield "no test cell follows"
     for cell in tests:
         meta = cell.metadata.nbgrader
-        if not meta.grade_id.startswith(f"{grade_id}-test"):
-            yield f"the test {meta.grade_id!r} is not named after its solution: expected '{grade_id}-test…'"
+        if not meta.grade_id.startswith(f"{grade_id}-"):
+            yield f"the test {meta.grade_id!r} is not named after its solution: expected '{grade_id}-…'"
         if not meta.get("points", 0) > 0:
             yield f"the test {meta.grade_id} gives {meta.get('points')} points; expected more than 0"
     if not any(marked(cell.source, BEGIN_HIDDEN, END_HIDDEN) for cell in tests):
