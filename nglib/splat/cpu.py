@@ -71,14 +71,24 @@ def tiles(splats: Tensor, depths: Tensor, width: int, height: int) -> tuple[Arra
     Splats of equal depth stay in the order given.
     """
     (table,) = _arrays(splats)
-    near_to_far = np.argsort(depths.numpy(), kind="stable").astype(np.int32)
     across, down = -(-width // TILE), -(-height // TILE)
+    ranges = np.empty((len(table), 4), np.int32)
     starts = np.zeros(across * down + 1, np.int32)
-    _count(table, across, down, starts)
+    _count(table, across, down, ranges, starts)
     np.cumsum(starts, out=starts)
     ids = np.empty(starts[-1], np.int32)
-    _fill(table, near_to_far, across, down, starts[:-1].copy(), ids)
+    _fill(ranges, _near_to_far(depths.numpy()), across, starts[:-1].copy(), ids)
     return table, ids, starts
+
+
+def _near_to_far(depths: Array) -> Array:
+    """Indices in order of depth, equal ones as given: one sort of the depths' bits with the index below them.
+
+    The bits of positive floats are in their order; negative depths, in front of which nothing is drawn, come last.
+    """
+    keys = depths.view(np.uint32).astype(np.uint64) << np.uint64(32) | np.arange(len(depths), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int32)
 
 
 @njit(inline="always")
@@ -92,20 +102,20 @@ def _tile_range(splat, axis, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _count(splats, across, down, counts):  # type: ignore[no-untyped-def]
+def _count(splats, across, down, ranges, counts):  # type: ignore[no-untyped-def]
     for i in range(len(splats)):
         x0, x1 = _tile_range(splats[i], 0, across)
         y0, y1 = _tile_range(splats[i], 1, down)
+        ranges[i] = x0, x1, y0, y1
         for y in range(y0, y1):
             for x in range(x0, x1):
                 counts[y * across + x + 1] += 1
 
 
 @njit(cache=True, nogil=True)
-def _fill(splats, order, across, down, place, ids):  # type: ignore[no-untyped-def]
+def _fill(ranges, order, across, place, ids):  # type: ignore[no-untyped-def]
     for i in order:
-        x0, x1 = _tile_range(splats[i], 0, across)
-        y0, y1 = _tile_range(splats[i], 1, down)
+        x0, x1, y0, y1 = ranges[i]
         for y in range(y0, y1):
             for x in range(x0, x1):
                 tile = y * across + x

@@ -221,12 +221,6 @@ def _row_gradient(formula, splat, dx, dy, row, sums):  # type: ignore[no-untyped
             sums[TILE + c] += g_q * dy
             sums[2 * TILE + c] += g_q * dy * dy
             sums[3 * TILE + c] += g_p * HALF * log_q
-    else:
-        for c in range(TILE):
-            g_q = -HALF * row[VALUE + c] * row[D_VALUE + c]
-            sums[c] += g_q
-            sums[TILE + c] += g_q * dy
-            sums[2 * TILE + c] += g_q * dy * dy
 
 
 @njit(inline="always")
@@ -275,7 +269,7 @@ def backward(  # type: ignore[no-untyped-def]
     """
     across = (width + TILE - 1) // TILE
     state = np.empty((TILE, FIELDS), F)
-    sums, g_sums = np.empty(6 * TILE, F), np.empty((1 + CHANNELS) * TILE, F)
+    sums, moments = np.empty(6 * TILE, F), np.empty((3 + CHANNELS) * TILE, F)
     for tile in range(first, last):
         x0, y0 = (tile % across) * TILE, (tile // across) * TILE
         columns, rows = min(TILE, width - x0), min(TILE, height - y0)
@@ -298,7 +292,7 @@ def backward(  # type: ignore[no-untyped-def]
             dx = F(x0) + HALF - splat[0]
             position = F(k - start)
             sums[:] = F(0)
-            g_sums[:] = F(0)
+            moments[:] = F(0)
             for r in range(row_first, row_last):
                 row = state[r]
                 dy = F(y0 + r) + HALF - splat[1]
@@ -318,15 +312,22 @@ def backward(  # type: ignore[no-untyped-def]
                     row[THROUGH + c] = T
                     row[BEHIND + c] = behind + w * cg
                     row[D_VALUE + c] = d_alpha * peak
-                    g_sums[c] += d_alpha * value
-                    g_sums[TILE + c] += w * g0
-                    g_sums[2 * TILE + c] += w * g1
-                    g_sums[3 * TILE + c] += w * g2
-                    g_sums[4 * TILE + c] += w * g3
-                _row_gradient(formula, splat, dx, dy, row, sums)
+                    moments[c] += d_alpha * value
+                    moments[TILE + c] += d_alpha * value * dy
+                    moments[2 * TILE + c] += d_alpha * value * dy * dy
+                    moments[3 * TILE + c] += w * g0
+                    moments[4 * TILE + c] += w * g1
+                    moments[5 * TILE + c] += w * g2
+                    moments[6 * TILE + c] += w * g3
+                if formula != GAUSSIAN:
+                    _row_gradient(formula, splat, dx, dy, row, sums)
+            if formula == GAUSSIAN:
+                # dL/dq = -dL/dvalue value / 2, whose moments in y are those of dL/dalpha value.
+                for i in range(3 * TILE):
+                    sums[i] = -HALF * peak * moments[i]
             _shape_gradient(formula, splat, dx, sums, grad)
             for j in range(1 + CHANNELS):
                 total = F(0)
                 for c in range(TILE):
-                    total += g_sums[j * TILE + c]
+                    total += moments[(j + 2 if j else 0) * TILE + c]
                 grad[6 + j] += total
