@@ -13,6 +13,7 @@ import importlib.util
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +32,35 @@ Files = dict[str, bytes]
 
 
 def build(edition: str, out: Path) -> Path:
-    """Render an edition (``reader`` or ``instructor``) below ``out``; returns the path of its first page.
+    """Render an edition (``reader`` or ``instructor``) into the folder ``out``; returns the path of its first page.
 
     Raises:
+        FileExistsError: ``out`` holds something else than an earlier edition.
         SystemExit: Sphinx failed or warned.
     """
-    source, site = out / "src", out / "html"
-    stage(edition, source)
-    failed = build_sphinx(
-        str(source),
-        str(site),
-        noconfig=True,
-        use_external_toc=False,
-        path_config=ROOT / "_config.yml",
-        confoverrides=_configuration(edition),
-        doctreedir=str(out / "doctrees"),
-        quiet=True,
-        warningiserror=True,
-        keep_going=True,
-        jobs=os.cpu_count(),
-    )
+    if out.exists() and any(out.iterdir()):
+        if not (out / ".buildinfo").exists():
+            raise FileExistsError(f"{out} is not empty and was not written by Sphinx; name another folder")
+        shutil.rmtree(out)  # Sphinx would leave the pages of chapters that are gone
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "site"
+        stage(edition, source)
+        failed = build_sphinx(
+            str(source),
+            str(out),
+            noconfig=True,
+            use_external_toc=False,
+            path_config=ROOT / "_config.yml",
+            confoverrides=_configuration(edition),
+            doctreedir=str(Path(folder) / "doctrees"),
+            quiet=True,
+            warningiserror=True,
+            keep_going=True,
+            jobs=os.cpu_count(),
+        )
     if failed:
-        shutil.rmtree(
-            out / "doctrees"
-        )  # or the next build would not repeat the warnings of pages it need not read again
         raise SystemExit(f"the {edition}'s edition did not render; the warnings above say why")
-    return site / "index.html"
+    return out / "index.html"
 
 
 def _configuration(edition: str) -> dict[str, Any]:
@@ -76,6 +80,7 @@ def _configuration(edition: str) -> dict[str, Any]:
         "html_theme_options": {
             "announcement": BANNER if edition == "instructor" else "",
             "show_toc_level": 2,
+            "max_navbar_depth": 1,
             "navbar_persistent": [],
             "use_download_button": False,
             "use_fullscreen_button": False,
@@ -84,7 +89,7 @@ def _configuration(edition: str) -> dict[str, Any]:
 
 
 def stage(edition: str, source: Path) -> None:
-    """Write everything that Sphinx reads to ``source``, and nothing else; what has not changed is left alone."""
+    """Write everything that Sphinx reads to ``source``."""
     listed, book = contents(edition)
     files: Files = {}
     covers: dict[str, tuple[str, str]] = {}
@@ -107,14 +112,9 @@ def stage(edition: str, source: Path) -> None:
     files["index.md"] = re.sub(rb"\]\((\w+\.md)\)", rb"](book/\1)", files.pop("book/index.md"))
     files |= _mathjax()
 
-    for path in [path for path in source.rglob("*") if path.is_file()]:
-        if path.relative_to(source).as_posix() not in files:
-            path.unlink()
     for name, data in files.items():
-        target = source / name
-        if not target.exists() or target.read_bytes() != data:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(data)
 
 
 def contents(edition: str) -> tuple[dict[str, list[str]], Book]:
@@ -219,9 +219,9 @@ def _mathjax() -> Files:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Render the book from the chapters' stored outputs.")
     parser.add_argument("--edition", choices=("reader", "instructor"), default="reader")
-    parser.add_argument("--out", type=Path, help="folder to build in (default: _build/<edition>)")
+    parser.add_argument("--out", type=Path, help="folder to write to (default: _build/<edition>/html)")
     arguments = parser.parse_args()
-    print(build(arguments.edition, (arguments.out or ROOT / "_build" / arguments.edition).resolve()))
+    print(build(arguments.edition, (arguments.out or ROOT / "_build" / arguments.edition / "html").resolve()))
 
 
 if __name__ == "__main__":
