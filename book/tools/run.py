@@ -36,6 +36,7 @@ from book.tools.editions import KERNELSPEC
 _PROBE = """__import__("json").dumps({
     "memory_mb": round(__import__("resource").getrusage(0).ru_maxrss
                        / (1e6 if __import__("sys").platform == "darwin" else 1e6 / 1024)),
+    "cpu_seconds": round(__import__("time").process_time(), 1),
     "device": str(__import__("nglib").device()),
     "preset": __import__("nglib").preset(),
     "python": __import__("platform").python_version(),
