@@ -15,7 +15,7 @@ _SHORTCUTS = {
     "preset": "runtime",
     "explore": "interact",
 }
-_MODULES = ("claims", "data", "gaussian", "kernels", "metrics", "plot", "spectra", "train")
+_MODULES = ("claims", "data", "gaussian", "kernels", "metrics", "plot", "spectra", "splat", "train")
 
 __all__ = sorted([*_SHORTCUTS, *_MODULES])
 

@@ -134,7 +134,7 @@ def _even(count: int) -> Array:
 
 def _by_work(starts: Array) -> Array:
     """Bounds between tiles that give every thread about as many pairs of tile and splat."""
-    threads = torch.get_num_threads()
+    threads = min(torch.get_num_threads(), 1 + int(starts[-1]) // 20_000)
     goals = np.linspace(0, starts[-1], threads + 1)[1:-1]
     return np.concatenate([[0], np.searchsorted(starts[1:], goals), [len(starts) - 1]])
 

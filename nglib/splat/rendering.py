@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nglib.splat import composite as twin
 from nglib.splat import harmonics
@@ -169,6 +170,7 @@ class _Project(torch.autograd.Function):
         return means2d, cov2d, depths, visible
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g_means2d: Tensor, g_cov2d: Tensor, g_depths: Tensor, _: Tensor) -> Any:
         grads = (g.contiguous() for g in (g_means2d, g_cov2d, g_depths))
         return None, *ctx.engine.project_backward(*ctx.saved_tensors, ctx.camera, *grads), None
@@ -194,6 +196,7 @@ class _Composite(torch.autograd.Function):
         return out, through
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g_out: Tensor, g_through: Tensor) -> Any:
         splats, through = ctx.saved_tensors
         grads = ctx.engine.composite_backward(

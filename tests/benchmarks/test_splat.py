@@ -12,6 +12,7 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 import torch
@@ -25,6 +26,21 @@ from nglib.splat.rendering import Engine
 from tests.cuda.harness import compiler
 
 TILE = 16
+
+
+def _gsplat_version() -> str | None:
+    try:
+        return version("gsplat")
+    except PackageNotFoundError:
+        return None
+
+
+needs_gsplat = pytest.mark.skipif(
+    _gsplat_version() != "1.5.3", reason=f"compared with gsplat 1.5.3 where it is installed; found {_gsplat_version()}"
+)
+needs_compiler = pytest.mark.skipif(
+    compiler() is None, reason="no C++ compiler (g++ or clang++) to build the plain loop"
+)
 
 
 @dataclass
@@ -123,7 +139,8 @@ def whole(case: Case, engine: Engine | None, backward: bool) -> Tensor:
 def as_in_gsplat(case: Case, backward: bool) -> Tensor:
     """gsplat's torch reference: projection, harmonics and accumulate(). The pairs of splat and pixel that its CUDA code
     would list are handed to it; two functions of nerfacc that it calls, which need CUDA, are written in torch."""
-    reference = sys.modules["gsplat.cuda._torch_impl"]
+    from gsplat.cuda import _torch_impl as reference
+
     scene = case.parameters(backward)
     pose = torch.eye(4)
     pose[:3, :3], pose[:3, 3] = case.camera.rotation, case.camera.translation
@@ -149,12 +166,7 @@ def as_in_gsplat(case: Case, backward: bool) -> Tensor:
 
 @pytest.fixture
 def gsplat(case, monkeypatch) -> Case:
-    """The case with its pairs listed; skips where gsplat 1.5.3 is not installed."""
-    version = pytest.importorskip(
-        "gsplat", reason="gsplat is not installed; it is compared with only where it is"
-    ).__version__
-    if version != "1.5.3":
-        pytest.skip(f"gsplat is {version}; the comparison is with the torch reference of 1.5.3")
+    """The case with its pairs listed."""
     nerfacc = types.ModuleType("nerfacc")
     nerfacc.render_weight_from_alpha = _render_weight_from_alpha  # type: ignore[attr-defined]
     nerfacc.accumulate_along_rays = _accumulate_along_rays  # type: ignore[attr-defined]
@@ -206,12 +218,9 @@ def _pairs(case: Case) -> tuple[Tensor, Tensor]:
 @pytest.fixture(scope="session")
 def cpp(tmp_path_factory):
     """The C++ loop, compiled with -O3 -march=native."""
-    cxx = compiler()
-    if cxx is None:
-        pytest.skip("no C++ compiler (g++ or clang++) to build the loop to compare with")
     library = tmp_path_factory.mktemp("cpp") / "tile_loop.so"
     source = __file__.replace("test_splat.py", "tile_loop.cpp")
-    subprocess.run([cxx, "-O3", "-march=native", "-shared", "-fPIC", source, "-o", library], check=True)
+    subprocess.run([str(compiler()), "-O3", "-march=native", "-shared", "-fPIC", source, "-o", library], check=True)
     return ctypes.CDLL(str(library)).tile_loop
 
 
@@ -224,6 +233,7 @@ def test_forward_per_tile_torch(case, benchmark):
     benchmark.pedantic(per_tile_torch, (case, False), rounds=2)
 
 
+@needs_gsplat
 def test_forward_gsplat_torch(gsplat, benchmark):
     image = benchmark.pedantic(as_in_gsplat, (gsplat, False), rounds=2)
     # It clamps alpha at 0.999, 3DGS at 0.99.
@@ -242,6 +252,7 @@ def test_backward_per_tile_torch(case, benchmark):
     assert error < 0.02
 
 
+@needs_gsplat
 def test_backward_gsplat_torch(gsplat, benchmark):
     benchmark.pedantic(as_in_gsplat, (gsplat, True), rounds=2)
 
@@ -260,6 +271,7 @@ def test_compositing_numba(case, benchmark):
     )
 
 
+@needs_compiler
 def test_compositing_cpp(case, benchmark, cpp):
     ids, starts = case.lists
     height, width = case.weights.shape[:2]
@@ -271,13 +283,14 @@ def test_compositing_cpp(case, benchmark, cpp):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
-@pytest.mark.parametrize("who", ["nglib", "gsplat"])
+@pytest.mark.parametrize("who", ["nglib", pytest.param("gsplat", marks=needs_gsplat)])
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_gpu(benchmark, who, backward):
     benchmark.group = f"1,000,000 Gaussians at 1920 x 1080 on a GPU, {'backward' if backward else 'forward'}"
     case = make(300, 48, 48, "cuda") if benchmark.disabled else make(1_000_000, 1920, 1080, "cuda")
     if who == "gsplat":
-        rasterization = pytest.importorskip("gsplat", reason="gsplat is not installed").rasterization
+        from gsplat import rasterization
+
         pose = torch.eye(4, device="cuda")
         pose[:3, :3], pose[:3, 3] = case.camera.rotation, case.camera.translation
         (fx, fy), (cx, cy) = case.camera.focal, case.camera.principal
