@@ -1,10 +1,24 @@
 """Scenes and comparisons that the tests of the renderer share."""
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
 from nglib import generator
-from nglib.splat import Analytic, Camera, Dilated, Exponential, Gaussians, Mip, Point, Rendering, Response, render
+from nglib.splat import (
+    Analytic,
+    Camera,
+    Dilated,
+    Exponential,
+    Gaussians,
+    Mip,
+    Point,
+    Rendering,
+    Response,
+    harmonics,
+    render,
+)
 from nglib.splat.composite import T_MIN
 from nglib.splat.rendering import Engine
 from nglib.splat.response import ALPHA_MAX, ALPHA_MIN, value
@@ -63,6 +77,22 @@ def differentiate(
     if isinstance(chosen, Exponential):
         gradients["beta"] = chosen.beta.grad
     return rendering, gradients
+
+
+def assert_colours_agree(engine: ModuleType, degree: int, device: torch.device | str = "cpu") -> None:
+    """The engine's harmonics and their gradients against the twin's in double precision."""
+    g = generator(degree, "cpu")
+    sh, directions = torch.randn(50, (degree + 1) ** 2, 3, generator=g), torch.randn(50, 3, generator=g)
+    weights = torch.randn(50, 3, generator=g)
+    double = [t.double().requires_grad_() for t in (sh, directions)]
+    expected = harmonics.colours(*double)
+    assert 0 < (expected == 0).sum() < 75
+    gradients = torch.autograd.grad((expected * weights).sum(), double, materialize_grads=True)
+    single = [t.to(device) for t in (sh, directions)]
+    shown = engine.colours(*single)
+    assert torch.allclose(shown.cpu().double(), expected, atol=1e-5)
+    for got, reference in zip(engine.colours_backward(*single, shown, weights.to(device)), gradients, strict=True):
+        assert torch.allclose(got.cpu().double(), reference, rtol=1e-4, atol=1e-4)
 
 
 def undisputed(gaussians: Gaussians, camera: Camera, chosen: Response) -> Tensor:

@@ -33,6 +33,11 @@ def test_numba_agrees_with_the_specification(name, n, size, shape):
     assert_agrees(scene(n, size=size), view(*shape), name, "numba", tolerance=3e-5 if size > 0.01 else 1e-3)
 
 
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_colours_agree_with_the_specification(degree):
+    splat_scenes.assert_colours_agree(cpu, degree)
+
+
 def test_gradients_of_the_specification():
     small = scene(5, seed=3, size=0.3).to(dtype=torch.float64).requires_grad_()
     camera = view(6, 6)

@@ -9,7 +9,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from nglib.splat import cpu_composite, cpu_project
+from nglib.splat import cpu_composite, cpu_harmonics, cpu_project
 from nglib.splat.camera import Camera
 from nglib.splat.cpu_composite import GRADIENTS, TILE, Array
 from nglib.splat.project import numbers
@@ -34,6 +34,21 @@ def project_backward(
     written = torch.empty_like(means), torch.empty_like(quats), torch.empty_like(scales)
     arrays = _arrays(means, quats, scales, numbers(camera), g_means2d, g_cov2d, g_depths, *written)
     _in_threads(cpu_project.backward, _even(len(means)), *arrays)
+    return written
+
+
+def colours(sh: Tensor, directions: Tensor) -> Tensor:
+    """harmonics.colours."""
+    written = torch.empty_like(directions)
+    _in_threads(cpu_harmonics.forward, _even(len(sh)), *_arrays(sh, directions, written))
+    return written
+
+
+def colours_backward(sh: Tensor, directions: Tensor, shown: Tensor, g_shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of sh and directions."""
+    written = torch.empty_like(sh), torch.empty_like(directions)
+    arrays = _arrays(sh, directions, shown, g_shown, *written)
+    _in_threads(cpu_harmonics.backward, _even(len(sh)), *arrays)
     return written
 
 

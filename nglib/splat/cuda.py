@@ -1,4 +1,4 @@
-"""The engine ``cuda``: the kernels splat_project, splat_tiles and splat_composite, float32."""
+"""The engine ``cuda``: the kernels splat_project, splat_harmonics, splat_tiles and splat_composite, float32."""
 
 import torch
 from torch import Tensor
@@ -30,6 +30,21 @@ def project_backward(
     written = torch.empty_like(means), torch.empty_like(quats), torch.empty_like(scales)
     given = means, quats, scales, numbers(camera), g_means2d, g_cov2d, g_depths
     _each(len(means), "splat_project", "project_backward", *given, *written)
+    return written
+
+
+def colours(sh: Tensor, directions: Tensor) -> Tensor:
+    """harmonics.colours."""
+    written = torch.empty_like(directions)
+    _each(len(sh), "splat_harmonics", "harmonics_forward", sh, directions, written, after=(sh.shape[1],))
+    return written
+
+
+def colours_backward(sh: Tensor, directions: Tensor, shown: Tensor, g_shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of sh and directions."""
+    written = torch.empty_like(sh), torch.empty_like(directions)
+    given = sh, directions, shown, g_shown
+    _each(len(sh), "splat_harmonics", "harmonics_backward", *given, *written, after=(sh.shape[1],))
     return written
 
 

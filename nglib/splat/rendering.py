@@ -76,12 +76,15 @@ def render(
     """
     camera = camera.to(gaussians.means.device, gaussians.means.dtype)
     directions = gaussians.means - camera.center
+    chosen = _engine(gaussians.means, engine)
+    sh = gaussians.sh
+    shown = harmonics.colours(sh, directions) if chosen is None else _Colours.apply(chosen, sh, directions)
     return rasterize(
         gaussians.means,
         gaussians.quats,
         gaussians.scales,
         gaussians.opacities,
-        harmonics.colours(gaussians.sh, directions),
+        shown,
         camera,
         background=background,
         response=response,
@@ -174,6 +177,21 @@ class _Project(torch.autograd.Function):
     def backward(ctx: Any, g_means2d: Tensor, g_cov2d: Tensor, g_depths: Tensor, _: Tensor) -> Any:
         grads = (g.contiguous() for g in (g_means2d, g_cov2d, g_depths))
         return None, *ctx.engine.project_backward(*ctx.saved_tensors, ctx.camera, *grads), None
+
+
+class _Colours(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, engine: ModuleType, sh: Tensor, directions: Tensor) -> Tensor:
+        sh, directions = sh.contiguous(), directions.contiguous()
+        shown = engine.colours(sh, directions)
+        ctx.engine = engine
+        ctx.save_for_backward(sh, directions, shown)
+        return shown
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_shown: Tensor) -> Any:
+        return None, *ctx.engine.colours_backward(*ctx.saved_tensors, g_shown.contiguous())
 
 
 class _Composite(torch.autograd.Function):
