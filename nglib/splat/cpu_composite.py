@@ -25,6 +25,7 @@ Array = np.ndarray[Any, Any]
 F = np.float32
 I32 = np.int32
 ONE, HALF = F(1), F(0.5)
+# numba's cache of compiled code watches this file only: a change of these constants elsewhere needs one here.
 _ALPHA_MIN, _ALPHA_MAX, _T_MIN, _Q_MIN, _K1, _K3 = (F(v) for v in (ALPHA_MIN, ALPHA_MAX, T_MIN, Q_MIN, K1, K3))
 GAUSSIAN, EXPONENTIAL, INTEGRAL = range(len(FORMULAS))
 # Fields of a row, times TILE: value of the formula, transmittance, position of the splat that finished the pixel, sums
@@ -34,10 +35,11 @@ VALUE, THROUGH, END, TOTAL, BEHIND, D_VALUE, FIELDS = 0, TILE, 2 * TILE, 3 * TIL
 _OPEN = F(2**24)
 # Everything fast arithmetic may do but divide by a product instead of dividing twice, which overflows in _row.
 _FAST = {"reassoc", "contract", "nnan", "ninf", "nsz"}
-_OPTIONS: dict[str, Any] = {"fastmath": _FAST, "error_model": "numpy", "nogil": True, "cache": True}
+_SCALAR: dict[str, Any] = {"fastmath": _FAST, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = _SCALAR | {"nogil": True, "cache": True}
 
 
-@njit(inline="always")
+@njit(**_SCALAR)
 def _exp(x):  # type: ignore[no-untyped-def]
     """e^x to 3e-7 for |x| <= 80: 2^n times a polynomial (Cephes), which unlike a call of exp can be vectorised."""
     n = np.floor(x * F(1.44269504) + HALF)
@@ -50,7 +52,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return (p * f * f + f + ONE) * I32((I32(n) + I32(127)) << I32(23)).view(F)
 
 
-@njit(inline="always")
+@njit(**_SCALAR)
 def _log(x):  # type: ignore[no-untyped-def]
     """log x to 1e-7 for normal x > 0, from the exponent and a polynomial in the mantissa (Cephes)."""
     bits = I32(F(x).view(I32) - I32(0x3F3504F3))
@@ -69,7 +71,7 @@ def _log(x):  # type: ignore[no-untyped-def]
     return m + (p * m * z + e * F(-2.12194440e-4) - HALF * z) + e * F(0.693359375)
 
 
-@njit(inline="always")
+@njit(**_SCALAR)
 def _edge(x):  # type: ignore[no-untyped-def]
     """F(x) and 1 - F(x) of the logistic CDF; beyond 2e-9 from 0 and 1, where no splat is seen, it is cut off."""
     e = _exp(max(min(x * (_K1 + _K3 * x * x), F(20)), F(-20)))
@@ -77,7 +79,7 @@ def _edge(x):  # type: ignore[no-untyped-def]
     return e * below, below
 
 
-@njit(inline="always")
+@njit(**_SCALAR)
 def _between(x, y, inverse, above_y, below_x):  # type: ignore[no-untyped-def]
     """F(x) - F(y), given F(x) and 1 - F(y), without cancellation: see response._window."""
     gap = inverse * (_K1 + _K3 * (x * x + x * y + y * y))
