@@ -260,3 +260,9 @@ def test_links_inside_the_site_arrive(html: Path) -> None:
             assert target.exists(), f"{name}: {link}"
             place = target.resolve().relative_to(html.resolve()).as_posix()
             assert not parts.fragment or place not in ids or unquote(parts.fragment) in ids[place], f"{name}: {link}"
+
+
+def test_links_of_the_texts_in_the_repository_lead_to_files() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:\s]+)\)", path.read_text()):
+            assert (path.parent / link).exists(), f"{path.name}: {link}"

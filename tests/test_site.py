@@ -122,7 +122,7 @@ def test_every_image_has_alternative_text(sites: dict[str, Path]) -> None:
         images.feed(path.read_text())
         assert images.silent == [], path
     chapter = (sites["reader"] / "chapters" / "toy" / "shrinkage.html").read_text()
-    assert 'alt="Five draws of noise." width="192"' in chapter
+    assert 'alt="Five draws of noise." width="192" height="96"' in chapter
 
 
 def test_gallery_ledger_and_status_show_the_chapters(sites: dict[str, Path]) -> None:
@@ -136,7 +136,7 @@ def test_gallery_ledger_and_status_show_the_chapters(sites: dict[str, Path]) -> 
     assert re.search(
         r"Shrinking helps\. Section 1 risk &lt; 100 [\d.]+ CPU, \w+; laptop reproduced", text["book/ledger"]
     )
-    assert re.search(r"Shrinkage \d+ s \d+ MB \d+ 1 1 laptop cpu 20\d\d-", text["book/status"])
+    assert re.search(r"Shrinkage \d+ s \d+ MB \d+ 1 1 laptop, cpu, 20\d\d-", text["book/status"])
     page = (sites["reader"] / "index.html").read_text()
     picture = re.search(r'<img src="(_static/figures/shrinkage-\w+\.png)" alt="Five draws of noise\."', page)
     assert picture and (sites["reader"] / picture[1]).exists()

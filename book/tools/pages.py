@@ -22,10 +22,15 @@ VERDICTS = ("reproduced", "better", "not reproduced", "not run at this scale")
 Book = dict[str, list[Chapter]]
 
 
-def pictures(nb: NotebookNode) -> Iterator[NotebookNode]:
-    """The outputs of a notebook that hold a PNG."""
-    for cell in nb.cells:
+def pictures(cells: Iterable[NotebookNode]) -> Iterator[NotebookNode]:
+    """The outputs of cells that hold a PNG, in order."""
+    for cell in cells:
         yield from (output for output in cell.get("outputs", ()) if "image/png" in output.get("data", {}))
+
+
+def cover(chapter: Chapter) -> NotebookNode | None:
+    """The output that holds the chapter's picture for the gallery, if it has one."""
+    return next(pictures(cell for _, cell in chapter.cells("cover")), None)
 
 
 def claims(chapter: Chapter) -> list[dict[str, Any]]:
@@ -194,7 +199,7 @@ def status(book: Book) -> str:
     run = [chapter for members in book.values() for chapter in members if "run" in chapter.meta]
     if not run:
         return "No chapter has been run yet.\n"
-    header = ("Chapter", "CPU time", "Memory", "Cells", "Checks", "Claims", "Preset", "Device", "Run on")
+    header = ("Chapter", "Time", "Memory", "Cells", "Checks", "Claims", "Run")
     rows = [
         (
             f"[{chapter.title}](../chapters/{chapter.name}.ipynb)",
@@ -203,9 +208,7 @@ def status(book: Book) -> str:
             sum(1 for _ in chapter.cells(kind="code")),
             checks(chapter),
             len(claims(chapter)),
-            chapter.meta["run"]["preset"],
-            chapter.meta["run"]["device"],
-            chapter.meta["run"]["date"],
+            ", ".join(chapter.meta["run"][key] for key in ("preset", "device", "date")),
         )
         for chapter in run
     ]
@@ -214,7 +217,7 @@ def status(book: Book) -> str:
     counts = Counter(tuple(chapter.meta["run"][key] for key in keys) for chapter in run)
     return (
         f"{_count(len(run), 'chapter takes', 'chapters take')} {total:.0f} s one after another.\n\n"
-        + table(header, rows)
+        + table(header, rows, "ng-status")
         + "\n## Versions\n\n"
         + table(("Python", "torch", "nglib", "Processor", "Chapters"), [(*what, n) for what, n in counts.items()])
     )

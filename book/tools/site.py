@@ -13,6 +13,7 @@ import importlib.util
 import os
 import re
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,11 @@ def stage(edition: str, source: Path) -> None:
     """Write everything that Sphinx reads to ``source``."""
     listed, book = contents(edition)
     files: Files = {}
-    covers: dict[str, tuple[str, str]] = {}
+    covers = {}
     for chapter in (chapter for members in book.values() for chapter in members):
-        covers |= _cover(chapter)
+        if cover := pages.cover(chapter):
+            name, _, alt = _picture(chapter, cover)
+            covers[chapter.name] = (f"_static/{name}", alt)
         files |= _chapter(chapter)
     for path in [*(ROOT / "book").glob("*.md"), *(ROOT / "book" / "_static").rglob("*.*")]:
         files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
@@ -169,29 +172,22 @@ def _chapter(chapter: Chapter) -> Files:
             cell.source = f"::::{{admonition}} Wrong answer\n:class: warning\n{cell.source}\n::::"
         if cell.cell_type != "code":
             continue
+        if {"setup", "cover"} & set(tags(cell)):
+            cell.metadata["tags"] = [*tags(cell), "hide-input"]  # so that the first screen shows the picture
         if "solution" in tags(cell):
             cell.metadata["mystnb"] = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
         if editions.is_solution(cell) or editions.is_test(cell):
             cell.metadata["tags"] = [*tags(cell), "graded"]
         for output in cell.outputs:
             output.get("data", {}).pop(pages.CLAIMS, None)
-    for picture in pages.pictures(nb):
+    for picture in pages.pictures(nb.cells):
         name, data, alt = _picture(chapter, picture)
         files[f"book/_static/{name}"] = data
-        attributes = {"src": f"../../_static/{name}", "alt": alt, **_width(picture), "loading": "lazy"}
+        attributes = {"src": f"../../_static/{name}", "alt": alt, **_size(data, picture), "loading": "lazy"}
         text = " ".join(f'{key}="{html.escape(str(value))}"' for key, value in attributes.items())
         picture.data = {"text/html": f'<img class="ng-figure" {text}>'}
     files[f"chapters/{chapter.name}.ipynb"] = writes(nb).encode()
     return files
-
-
-def _cover(chapter: Chapter) -> dict[str, tuple[str, str]]:
-    """The chapter's picture for the gallery and its alternative text, if it has one."""
-    cover = NotebookNode(cells=[cell for _, cell in chapter.cells("cover")])
-    for picture in pages.pictures(cover):
-        name, _, alt = _picture(chapter, picture)
-        return {chapter.name: (f"_static/{name}", alt)}
-    return {}
 
 
 def _picture(chapter: Chapter, output: NotebookNode) -> tuple[str, bytes, str]:
@@ -201,9 +197,11 @@ def _picture(chapter: Chapter, output: NotebookNode) -> tuple[str, bytes, str]:
     return name, data, output.metadata.get("image/png", {}).get("alt", "")
 
 
-def _width(output: NotebookNode) -> dict[str, int]:
-    size: dict[str, int] = output.metadata.get("image/png", {})
-    return {"width": size["width"]} if "width" in size else {}
+def _size(png: bytes, output: NotebookNode) -> dict[str, int]:
+    """A picture's size in CSS pixels: as wide as the output says, and as high as that makes it."""
+    width, height = struct.unpack(">II", png[16:24])
+    shown = output.metadata.get("image/png", {}).get("width", width)
+    return {"width": shown, "height": round(shown * height / width)}
 
 
 def _mathjax() -> Files:
