@@ -2,7 +2,7 @@
 
 C = sum_i c_i alpha_i T_i with T_i = prod_{j<i} (1 - alpha_j) over the splats of a pixel in order of depth
 (Kerbl et al. 2023, Eq. 3). A splat with alpha < 1/255 is skipped; a pixel is finished, without it, by the splat
-that would bring T below 1e-4.
+that would bring T below 1e-4. Where alpha is clamped at 0.99 its gradient is 0, unlike in the released 3DGS.
 """
 
 import torch
