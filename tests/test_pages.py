@@ -184,10 +184,15 @@ def test_search_finds_what_is_there(visitor: Visitor) -> None:
     assert visitor.troubles == []
 
 
-def test_code_can_be_scrolled_by_keyboard_and_copied(visitor: Visitor, html: Path) -> None:
-    name = next(name for name in names(html) if name.startswith("chapters/"))
-    page = visitor.open(name)
+def test_code_can_be_copied(visitor: Visitor, html: Path) -> None:
+    page = visitor.open(next(name for name in names(html) if name.startswith("chapters/")))
     assert page.locator("div.cell_input button.copybtn").count() > 0
+
+
+def test_the_watch_sees_what_asks_for_another_host(visitor: Visitor) -> None:
+    page = visitor.open("index.html")
+    page.evaluate("fetch('https://example.org/').catch(() => null)")
+    assert visitor.troubles[0] == "index.html: asks for https://example.org/"
 
 
 class Links(HTMLParser):
@@ -264,5 +269,6 @@ def test_links_inside_the_site_arrive(html: Path) -> None:
 
 def test_links_of_the_texts_in_the_repository_lead_to_files() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "book").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:\s]+)\)", path.read_text()):
+        prose = re.sub(r"`+[^`]+`+", "", path.read_text())
+        for link in re.findall(r"\]\(([^)#:\s]+)\)", prose):
             assert (path.parent / link).exists(), f"{path.name}: {link}"
