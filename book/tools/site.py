@@ -101,7 +101,7 @@ def stage(edition: str, source: Path) -> None:
         files |= _chapter(chapter)
     for path in [*(ROOT / "book").glob("*.md"), *(ROOT / "book" / "_static").rglob("*.*")]:
         files[path.relative_to(ROOT).as_posix()] = path.read_bytes()
-    files["book/references.bib"] = (chapters.folder().parent / "book" / "references.bib").read_bytes()
+    files["book/references.bib"] = _references()
     for name in reference.modules():
         files[f"book/api/{name}.rst"] = reference.page(name, book).encode()
 
@@ -202,6 +202,15 @@ def _size(png: bytes, output: NotebookNode) -> dict[str, int]:
     width, height = struct.unpack(">II", png[16:24])
     shown = output.metadata.get("image/png", {}).get("width", width)
     return {"width": shown, "height": round(shown * height / width)}
+
+
+def _references() -> bytes:
+    """The bibliography; an entry that has an arXiv number needs no second link there."""
+    references = chapters.bibliography()
+    for entry in references.entries.values():
+        if "eprint" in entry.fields and "arxiv.org" in entry.fields.get("url", ""):
+            del entry.fields["url"]
+    return references.to_string("bibtex").encode()
 
 
 def _mathjax() -> Files:
