@@ -102,6 +102,7 @@ def test_reader_sees_the_task_and_the_solutions_that_fold(sites: dict[str, Path]
     assert "assert square(torch.tensor(2.0)) == 4" in text
     assert re.search(r"<details>\s*<summary>Solution</summary>.*By linearity.*?</details>", page, re.S)
     assert re.search(r"<details[^>]*>\s*<summary[^>]*>\s*<p[^>]*>Solution</p>", page), "of the practice task"
+    assert page.count("Show the code") == 3, "of setup, cover and claims"
 
 
 class Images(HTMLParser):

@@ -28,6 +28,9 @@ from book.tools.pages import Book
 
 BANNER = "<strong>Instructor’s edition.</strong> Solutions, hidden tests and wrong answers: do not publish."
 
+#: Cells whose output is read and whose code is not: the imports, the picture of the first screen, the claims.
+FOLDED = {"setup", "cover", "claims"}
+
 #: The files that are staged, by their path below the source folder.
 Files = dict[str, bytes]
 
@@ -172,8 +175,8 @@ def _chapter(chapter: Chapter) -> Files:
             cell.source = f"::::{{admonition}} Wrong answer\n:class: warning\n{cell.source}\n::::"
         if cell.cell_type != "code":
             continue
-        if {"setup", "cover"} & set(tags(cell)):
-            cell.metadata["tags"] = [*tags(cell), "hide-input"]  # so that the first screen shows the picture
+        if FOLDED & set(tags(cell)):
+            cell.metadata["tags"] = [*tags(cell), "hide-input"]
         if "solution" in tags(cell):
             cell.metadata["mystnb"] = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
         if editions.is_solution(cell) or editions.is_test(cell):
