@@ -28,7 +28,7 @@ from book.tools.pages import Book
 
 BANNER = "<strong>Instructor’s edition.</strong> Solutions, hidden tests and wrong answers: do not publish."
 
-#: Cells whose output is read and whose code is not: the imports, the picture of the first screen, the claims.
+#: Cells whose output is read and whose code is not; so is all code up to the first picture, which belongs on the first screen.
 FOLDED = {"setup", "cover", "claims"}
 
 #: The files that are staged, by their path below the source folder.
@@ -170,13 +170,15 @@ def _chapter(chapter: Chapter) -> Files:
     """A chapter's notebook as Sphinx shall render it, and its pictures as files."""
     files: Files = {}
     nb = copy.deepcopy(chapter.nb)
+    seen = False  # the first picture
     for cell in nb.cells:
         if "wrong-answer" in tags(cell):
             cell.source = f"::::{{admonition}} Wrong answer\n:class: warning\n{cell.source}\n::::"
         if cell.cell_type != "code":
             continue
-        if FOLDED & set(tags(cell)):
+        if FOLDED & set(tags(cell)) or not seen:
             cell.metadata["tags"] = [*tags(cell), "hide-input"]
+        seen = seen or any(True for _ in pages.pictures([cell]))
         if "solution" in tags(cell):
             cell.metadata["mystnb"] = {"code_prompt_show": "Solution", "code_prompt_hide": "Solution"}
         if editions.is_solution(cell) or editions.is_test(cell):
