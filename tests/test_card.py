@@ -7,7 +7,7 @@ from nbformat import NotebookNode
 from book.tools.card import card_text
 from book.tools.chapters import bibliography
 
-RUN = {"seconds": 12.6, "memory_mb": 1449, "cpu": "Some CPU"}
+RUN = {"cpu_seconds": 12.6, "memory_mb": 1449, "cpu": "Some CPU"}
 
 EXPECTED = """\
 **Paper.** Willard James and Charles Stein: [Estimation with Quadratic Loss](https://example.org/james-stein). \

@@ -159,7 +159,7 @@ DEFECTS: list[tuple[str, Edit, str]] = [
     ("run_record", source("check", "x.norm()", "x.norm() + 1"), "code has changed"),
     ("run_record", output("check", text="more"), "outputs are not those"),
     ("run_record", run(preset="full"), "run was at full on cpu"),
-    ("run_record", run(seconds=61), "took 61 s ("),
+    ("run_record", run(cpu_seconds=61), "busy for 61 s"),
     ("run_record", run(memory_mb=4001), "took 4001 MB; expected 4000"),
     ("claims", lambda nb: cell(nb, "claims").update(outputs=[]), "no claim is recorded"),
     ("claims", claim(verdict="fine"), "verdict 'fine'"),

@@ -39,7 +39,7 @@ def card_text(nb: NotebookNode, path: Path) -> str:
 
 
 def _cost(run: dict[str, Any]) -> str:
-    return f"{run['seconds']:.0f} s and {run['memory_mb'] / 1000:.1f} GB on one thread of {run['cpu']}"
+    return f"{run['cpu_seconds']:.0f} s and {run['memory_mb'] / 1000:.1f} GB on one thread of {run['cpu']}"
 
 
 def _link(name: str, path: Path) -> str:

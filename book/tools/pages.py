@@ -50,8 +50,8 @@ def address(chapter: Chapter) -> str:
 
 
 def seconds(chapter: Chapter) -> str:
-    """How long the last run took, in words."""
-    return f"{chapter.meta['run']['seconds']:.0f} s" if "run" in chapter.meta else "not run"
+    """How long the last run kept one thread busy, in words."""
+    return f"{chapter.meta['run']['cpu_seconds']:.0f} s" if "run" in chapter.meta else "not run"
 
 
 # --------------------------------------------------------------------------------------------------- gallery
@@ -212,7 +212,7 @@ def status(book: Book) -> str:
         )
         for chapter in run
     ]
-    total = sum(chapter.meta["run"]["seconds"] for chapter in run)
+    total = sum(chapter.meta["run"]["cpu_seconds"] for chapter in run)
     keys = ("python", "torch", "nglib", "cpu")
     counts = Counter(tuple(chapter.meta["run"][key] for key in keys) for chapter in run)
     return (

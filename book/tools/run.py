@@ -121,7 +121,7 @@ def _card_cell(chapter: Chapter) -> NotebookNode:
     if len(cells) != 1:
         raise ValueError(f"{chapter.path} has {len(cells)} markdown cells tagged 'card'; expected one, below the title")
     trial = copy.deepcopy(chapter.nb)
-    trial.metadata["nglib"] = {**chapter.meta, "run": {"seconds": 0, "memory_mb": 0, "cpu": ""}}
+    trial.metadata["nglib"] = {**chapter.meta, "run": {"cpu_seconds": 0, "memory_mb": 0, "cpu": ""}}
     card_text(trial, chapter.path)
     return cells[0]
 
