@@ -28,7 +28,7 @@ from book.tools.pages import Book
 
 BANNER = "<strong>Instructor’s edition.</strong> Solutions, hidden tests and wrong answers: do not publish."
 
-#: Cells whose output is read and whose code is not; so is all code up to the first picture, which belongs on the first screen.
+#: Cells whose output is read and whose code is not; so is all code up to the first picture, for the first screen.
 FOLDED = {"setup", "cover", "claims"}
 
 #: The files that are staged, by their path below the source folder.
