@@ -1,4 +1,4 @@
-"""The ledger: what a paper claims, the bar fixed beforehand, what was measured, and the verdict.
+"""The ledger: what a paper claims, the bar, what was measured, and the verdict.
 
 A chapter displays its claims with :func:`table`. The output carries them as data too (:data:`MIME`), and the book's
 ledger page is generated from the stored outputs of all notebooks.
@@ -29,7 +29,7 @@ class Claim:
         says: what the paper says, in one sentence.
         where: where it says so (section, table, equation).
         quantity: what is measured, with its unit.
-        bar: comparison and value fixed beforehand, e.g. ``("<=", 0.9)``.
+        bar: comparison and value to be met, e.g. ``("<=", 0.9)``.
         measured: one value per seed, or a single value; ``None`` if the preset at hand does not measure it. Each of
             them must pass the bar.
         paper: the paper's own value of ``quantity``, where it gives one. A measurement that passes the bar and lies
